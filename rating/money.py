@@ -1,0 +1,67 @@
+"""Money: whole minor units together with their currency. 51.20 USD is Money(5120, "USD").
+
+Amounts become minor units in one place, `round_minor`, half away from zero. A bare integer of minor units is named
+`..._minor` and stays beside its currency; where money travels alone it travels as Money.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Self
+
+import msgspec
+
+from rating import currency as currencies
+from rating.error import AmountTooLarge, MixedCurrencies
+from rating.number import EXACT
+
+# What a signed 64-bit column holds.
+MINOR_MAX = 2**63 - 1
+
+
+class Money(msgspec.Struct, frozen=True):
+    """An amount in whole minor units of one currency."""
+
+    amount_minor: int
+    currency: str
+
+    def __add__(self, other: Self) -> Self:
+        return self._same_currency(self.amount_minor + self._minor_of(other))
+
+    def __sub__(self, other: Self) -> Self:
+        return self._same_currency(self.amount_minor - self._minor_of(other))
+
+    def __bool__(self) -> bool:
+        # Zero dollars are money too: `if money:` is nearly always a mistake.
+        raise TypeError("Money has no truth value; ask is_zero()")
+
+    def is_zero(self) -> bool:
+        return self.amount_minor == 0
+
+    def __str__(self) -> str:
+        return f"{format_minor(self.amount_minor, self.currency)} {self.currency}"
+
+    def _minor_of(self, other: Self) -> int:
+        if other.currency != self.currency:
+            raise MixedCurrencies(f"{self.currency} and {other.currency} cannot be added or compared")
+        return other.amount_minor
+
+    def _same_currency(self, amount_minor: int) -> Self:
+        return type(self)(amount_minor, self.currency)
+
+
+def round_minor(amount: Decimal, currency: str) -> int:
+    """The one rounding: to whole minor units, half away from zero."""
+    scaled = EXACT.scaleb(amount, currencies.digits(currency))
+    amount_minor = int(scaled.to_integral_value(ROUND_HALF_UP))
+    if abs(amount_minor) > MINOR_MAX:
+        raise AmountTooLarge
+    return amount_minor
+
+
+def major(amount_minor: int, currency: str) -> Decimal:
+    """The amount in the currency's own unit, with its decimals: 5120 minor units of USD are Decimal("51.20")."""
+    return Decimal(amount_minor).scaleb(-currencies.digits(currency), EXACT)
+
+
+def format_minor(amount_minor: int, currency: str) -> str:
+    """As on an invoice's JSON, always with the currency's decimals: "51.20" USD, "5120" JPY."""
+    return format(major(amount_minor, currency), "f")
