@@ -2,104 +2,155 @@
 
 The order of the steps is written here and nowhere else:
 
-    1. due       which charges fall due on the date                     rating.schedule
-    2. quantity  what was used in the service period of each            rating.usage
-    3. price     quantity -> parts with exact amounts                   rating.tariff
-    4. round     each part becomes a line; its amount is rounded here,
-                 once, half away from zero                              rating.money
-    5. group     the lines of one product stand together
-    6. totals    are sums of lines, derived and never kept              rating.invoice
+     1. due        which charges fall due on the date                       rating.schedule
+     2. quantity   what was used in the service period of each              rating.usage, rating.seat
+     3. price      quantity -> parts with exact amounts; each becomes an
+                   item, whose line is rounded once, half away from zero    rating.tariff, rating.item
+                   what a price charges above its maximum comes off         rating.maximum
+     4. discounts  of prices, then of the phase; in each level percentages
+                   before amounts, each on what is left                     rating.discount
+     5. true-up    minimums look at what is left to pay; last the minimum
+                   of the whole bill                                        rating.minimum
+     6. credits    grants of units on their metric, then grants of money    rating.credit
+     7. tax        on what is left of each item                             rating.tax
+     8. totals     lines in groups; totals are sums of lines, derived and
+                   never kept                                               rating.layout, rating.invoice
 
 `bill` is a function of its input and of nothing else: no clock, no ids, no I/O, no ambient decimal context. The
 same input gives the same bytes, so recalculating is calling it again. What cannot be billed is refused with a
 RatingError that names the schedule, the price and the rule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 
 import msgspec
 
-from rating import money
+from rating import credit, money, tax
+from rating.credit import Grant
+from rating.discount import take_discounts
 from rating.error import NothingDue, RatingError
-from rating.invoice import Bill, Group, Line
+from rating.invoice import Bill, LineKind
+from rating.item import Draft, Item
+from rating.layout import grouped
+from rating.maximum import take_maximums
+from rating.minimum import add_true_ups
+from rating.needs import Needs, needs
+from rating.part import Part
 from rating.period import Period
-from rating.price import BillingType, metric_of
-from rating.schedule import Charge, Schedule, charges_due
-from rating.tariff import Part, parts
+from rating.phase import running
+from rating.price import BillingType
+from rating.schedule import Charge, ChargeReason, Schedule, charges_due
+from rating.seat import SeatChange
+from rating.tariff import parts
+from rating.tax import Tax
 from rating.usage import Usage, UsageKey
 
-# Whoever calls needs these four nouns and two verbs.
-__all__ = ["Bill", "BillInput", "Usage", "UsageKey", "bill", "usage_needed"]
+# Whoever calls needs these nouns and verbs.
+__all__ = ["Bill", "BillInput", "Needs", "Usage", "UsageKey", "bill", "needs", "usage_needed"]
 
 
 class BillInput(msgspec.Struct, frozen=True):
-    """All that a bill depends on. `usage` answers every key of `usage_needed`."""
+    """All that a bill depends on. `needs(schedule, bill_date)` says what must be in it.
+
+    schedule   the contract, with its phases, prices, discounts, minimums and grants
+    bill_date  the day on which charges fall due
+    usage      an answer to every key of `needs(...).usage`, with `groups` and `amounts` where needs asks for them
+    seats      by seat metric id all changes of the balance before the period's end, in the order of time
+    grants     credit grants beside those of the schedule's phases, each with what is left of it
+    drawn      by id of a phase's grant (`terms-id@2025-02-01`) what other bills have drawn from it
+    tax        the customer's tax status and the rates by price id; None: tax is not computed
+    """
 
     schedule: Schedule
     bill_date: date
     usage: Mapping[UsageKey, Usage]
+    seats: Mapping[str, Sequence[SeatChange]] = {}
+    grants: tuple[Grant, ...] = ()
+    drawn: Mapping[str, Decimal] = {}
+    tax: Tax | None = None
 
 
 def bill(given: BillInput) -> Bill:
     """What the schedule owes on the date."""
-    schedule, bill_date = given.schedule, given.bill_date
-    charges = charges_due(schedule, bill_date)
-    if not charges:
-        raise NothingDue(f"nothing falls due on {bill_date}").at(schedule_id=schedule.id)
+    schedule = given.schedule
     try:
-        lines = [line for charge in charges for line in _lines(charge, given.usage)]
+        draft = _due(schedule, given.bill_date)
+        for charge in draft.charges:
+            _price(draft, charge, given)
+        take_maximums(draft)
+        take_discounts(draft, of_prices=True)
+        take_discounts(draft, of_prices=False)
+        add_true_ups(draft)
+        credit.draw(draft, _grants(given))
+        tax.add_tax(draft)
     except RatingError as error:
         error.at(schedule_id=schedule.id)
         raise
-    return Bill(schedule.currency, bill_date, _billing_period(charges), _grouped(lines), charges)
+    return Bill(
+        currency=draft.currency,
+        bill_date=given.bill_date,
+        period=_billing_period(draft.charges),
+        groups=grouped(draft),
+        charges=draft.charges,
+        draws=credit.draws(draft),
+        warnings=tuple(tax.warnings(given.tax, draft)),
+    )
 
 
 def usage_needed(schedule: Schedule, bill_date: date) -> tuple[UsageKey, ...]:
     """The questions to ask the meter before `bill` can answer; each once, however many prices read it."""
-    keys = (
-        UsageKey(metric_id, charge.service)
-        for charge in charges_due(schedule, bill_date)
-        if (metric_id := metric_of(charge.price.structure)) is not None
-    )
-    return tuple(dict.fromkeys(keys))
+    return needs(schedule, bill_date).usage
 
 
-def _lines(charge: Charge, usage: Mapping[UsageKey, Usage]) -> list[Line]:
+def _due(schedule: Schedule, bill_date: date) -> Draft:
+    charges = charges_due(schedule, bill_date)
+    if not charges:
+        raise NothingDue(f"nothing falls due on {bill_date}")
+    phases = running(schedule.phases)
+    return Draft(schedule.currency, schedule.start, phases[-1].end, phases, charges)
+
+
+def _price(draft: Draft, charge: Charge, given: BillInput) -> None:
     try:
-        return [_rounded(part, charge) for part in parts(charge, usage)]
+        rate = tax.rate_of(given.tax, charge.price)
+        draft.items.extend(_item(part, charge, rate) for part in parts(charge, given.usage, given.seats))
     except RatingError as error:
         error.at(price_id=charge.price.id)
         raise
 
 
-def _rounded(part: Part, charge: Charge) -> Line:
+def _item(part: Part, charge: Charge, tax_rate: Decimal | None) -> Item:
     price = charge.price
     net_minor = money.round_minor(part.amount, price.currency)
-    return Line(
-        price_id=price.id,
-        product_id=price.product_id,
-        title=price.name,
-        description=part.description,
-        quantity=part.quantity,
-        rate=money.major(net_minor, price.currency) if part.rate is None else part.rate,
-        rate_display=part.rate_display,
-        net_minor=net_minor,
-        service=charge.service,
-        explanation=part.explanation,
+    return Item(
+        LineKind.CHARGE,
+        price.name,
+        charge,
+        part,
+        (price.id,),
+        price.product_id,
+        tax_rate,
+        price.currency,
+        part.amount,
+        net_minor,
+        net_minor,
+        part.units,
     )
 
 
-def _grouped(lines: list[Line]) -> tuple[Group, ...]:
-    """One group for each product, in the order in which the products appear."""
-    by_product: dict[str, list[Line]] = {}
-    for line in lines:
-        by_product.setdefault(line.product_id, []).append(line)
-    return tuple(Group(product_id, tuple(members)) for product_id, members in by_product.items())
+def _grants(given: BillInput) -> tuple[Grant, ...]:
+    if all(not phase.grants for phase in given.schedule.phases):
+        return given.grants
+    return given.grants + credit.issued(given.schedule, until=given.bill_date, drawn=given.drawn)
 
 
 def _billing_period(charges: tuple[Charge, ...]) -> Period:
     """The shortest period that has just ended, or, when nothing is in arrears, the shortest that begins."""
-    ended = [charge.service for charge in charges if charge.price.billing_type is BillingType.IN_ARREARS]
-    begun = [charge.service for charge in charges if charge.price.billing_type is BillingType.IN_ADVANCE]
-    return min(ended or begun, key=lambda period: period.days)
+    ended = [charge.service for charge in charges if _is_in_arrears(charge)]
+    return min(ended or [charge.service for charge in charges], key=lambda period: period.days)
+
+
+def _is_in_arrears(charge: Charge) -> bool:
+    return charge.price.billing_type is BillingType.IN_ARREARS or charge.reason is ChargeReason.OVERAGE

@@ -8,12 +8,21 @@
     |  |- NegativePrice          NEGATIVE_PRICE
     |  |- InvalidTiers           INVALID_TIERS
     |  |- UsageInAdvance         USAGE_IN_ADVANCE
+    |  |- InvalidPrice           INVALID_PRICE
+    |  |- InvalidFrequency       INVALID_FREQUENCY
+    |  |- MixedFrequencies       MIXED_FREQUENCIES
+    |  |- InvalidDiscount        INVALID_DISCOUNT
+    |  |- InvalidMinimum         INVALID_MINIMUM
+    |  |- InvalidGrant           INVALID_GRANT
+    |  |- InvalidTax             INVALID_TAX
     |  |- InvalidPeriod          INVALID_PERIOD
     |  `- InvalidSchedule        INVALID_SCHEDULE
     |- UnsupportedTerms        UNSUPPORTED_TERMS: good terms of the reference that are not billed yet
     `- Unbillable              the terms are good, this bill cannot be made from what was given
        |- NothingDue             NOTHING_DUE
        |- MissingUsage           MISSING_USAGE
+       |- InconsistentUsage      INCONSISTENT_USAGE
+       |- MissingSeats           MISSING_SEATS
        |- NegativeUsage          NEGATIVE_USAGE
        `- AmountTooLarge         AMOUNT_TOO_LARGE
 
@@ -91,6 +100,48 @@ class UsageInAdvance(InvalidTerms):
     code = "USAGE_IN_ADVANCE"
 
 
+class InvalidPrice(InvalidTerms):
+    """The terms of this price contradict each other."""
+
+    code = "INVALID_PRICE"
+
+
+class InvalidFrequency(InvalidTerms):
+    """Some kinds of price cannot be billed with every frequency."""
+
+    code = "INVALID_FREQUENCY"
+
+
+class MixedFrequencies(InvalidTerms):
+    """One minimum covers prices of one frequency; give each frequency a minimum of its own."""
+
+    code = "MIXED_FREQUENCIES"
+
+
+class InvalidDiscount(InvalidTerms):
+    """A discount takes off between 0 and 100 percent, or an amount that is not negative, of prices of its phase."""
+
+    code = "INVALID_DISCOUNT"
+
+
+class InvalidMinimum(InvalidTerms):
+    """A minimum is an amount that is not negative, over usage prices of its phase."""
+
+    code = "INVALID_MINIMUM"
+
+
+class InvalidGrant(InvalidTerms):
+    """A credit grant is an amount that is not negative: units of a metric, or money of a currency."""
+
+    code = "INVALID_GRANT"
+
+
+class InvalidTax(InvalidTerms):
+    """A tax rate lies between 0 and 1, where 0.2 means 20 percent."""
+
+    code = "INVALID_TAX"
+
+
 class InvalidPeriod(InvalidTerms):
     """A period must end after it starts."""
 
@@ -125,6 +176,18 @@ class MissingUsage(Unbillable):
     """The usage of a metric was not given for a period that must be billed."""
 
     code = "MISSING_USAGE"
+
+
+class InconsistentUsage(Unbillable):
+    """The groups or events of a metric do not add up to its quantity."""
+
+    code = "INCONSISTENT_USAGE"
+
+
+class MissingSeats(Unbillable):
+    """The balances of a seat metric were not given for a period that must be billed."""
+
+    code = "MISSING_SEATS"
 
 
 class NegativeUsage(Unbillable):

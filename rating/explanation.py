@@ -3,19 +3,36 @@
 A tagged union by `kind`, kept as JSON beside the line (camelCase, Decimals as plain strings, periods half-open):
 
     {"kind": "FIXED", "price": "500", "days": 18, "fullDays": 31, "amount": "290.322580645161290322580645"}
+    {"kind": "ONE_TIME", "price": "500", "amount": "500"}
     {"kind": "LINEAR", "reading": {...}, "rate": "0.1", "amount": "55"}
     {"kind": "TIER", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "units": "25", "rate": "0.75",
      "amount": "18.75"}
     {"kind": "TIER_FEE", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "amount": "50"}
 
+    {"kind": "PACKAGE", "reading": {...}, "size": "250", "packages": "3", "rate": "10", "amount": "30"}
+    {"kind": "VOLUME", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "rate": "0.75", "amount": "93.75"}
+    {"kind": "EVENT_FEES", "reading": {...}, "tier": 1, "rate": "0.02", "min": "1", "max": "10", "events": 3,
+     "atMin": 1, "atMax": 1, "amount": "13"}
+    {"kind": "COMMITTED" | "OVERAGE" | "SHORTFALL", "reading": {...}, "commitment": "500", ..., "amount": "500"}
+    {"kind": "SEATS", "metricId": "...", "over": 0, "upTo": 27, "tier": 1, "units": "27", "price": "15", "days": 13,
+     "fullDays": 30, "amount": "175.5"}
+    {"kind": "SEAT_FEE", "metricId": "...", "tier": 1, "fee": "50", "days": 30, "fullDays": 30, "amount": "50"}
+    {"kind": "MAXIMUM", "maximum": "1000", "days": 31, "fullDays": 31, "charged": "1200"}
+    {"kind": "DISCOUNT", "discount": {"type": "PERCENTAGE", "amount": "10", ...}, "base": "500"}
+    {"kind": "REDUCED", "before": {"kind": "FIXED", ...}, "discounts": [...], "amount": "475"}
+    {"kind": "TRUE_UP", "minimum": "500", "days": 31, "fullDays": 31, "paid": "300", "priceIds": [...]}
+    {"kind": "CREDIT", "grantId": "...", "unit": "METRIC", "before": "1732", "used": "1732"}
+    {"kind": "LATE_USAGE", "billed": "100", "due": "120"}
+
     reading: {"metricId": "...", "metricVersion": 1, "period": {"start": "2025-01-01", "end": "2025-02-01"},
               "eventCount": 50, "quantity": "125"}
 
 `amount` is what the arithmetic gave before the line's one rounding. What is kept once can be read for ever: fields are
-only added.
+only added, and those that do not apply are left out.
 """
 
 from decimal import Decimal
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,7 +40,14 @@ from rating.number import to_json
 from rating.period import Period
 
 
-class Reading(msgspec.Struct, frozen=True, rename="camel"):
+class CustomerShare(msgspec.Struct, frozen=True, rename="camel"):
+    """What one customer of a roll-up used (case 35)."""
+
+    customer_id: str
+    quantity: Decimal
+
+
+class Reading(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The usage a line was priced on: which version of which metric, over which days, and what it said."""
 
     metric_id: str
@@ -31,10 +55,19 @@ class Reading(msgspec.Struct, frozen=True, rename="camel"):
     period: Period
     event_count: int
     quantity: Decimal
+    group: str | None = None
+    customers: tuple[CustomerShare, ...] = ()
 
 
-class _Explanation(msgspec.Struct, frozen=True, tag_field="kind", rename="camel"):
+class _Explanation(msgspec.Struct, frozen=True, tag_field="kind", rename="camel", omit_defaults=True):
     pass
+
+
+class OneTimeFee(_Explanation, frozen=True, tag="ONE_TIME"):
+    """The price, once."""
+
+    price: Decimal
+    amount: Decimal
 
 
 class FixedFee(_Explanation, frozen=True, tag="FIXED"):
@@ -54,8 +87,22 @@ class LinearUsage(_Explanation, frozen=True, tag="LINEAR"):
     amount: Decimal
 
 
+class PackageUsage(_Explanation, frozen=True, tag="PACKAGE"):
+    """Packages begun x price; `before` is what an earlier period of the same ladder had used."""
+
+    reading: Reading
+    size: Decimal
+    packages: Decimal
+    rate: Decimal
+    amount: Decimal
+    before: Decimal | None = None
+
+
 class TierUsage(_Explanation, frozen=True, tag="TIER"):
-    """The units of the quantity that lie above `over`, up to and including `up_to`, x the tier's rate."""
+    """The units of the quantity that lie above `over`, up to and including `up_to`, x the tier's rate.
+
+    `before` is the quantity of earlier periods of the same ladder, whose units are billed already.
+    """
 
     reading: Reading
     tier: int
@@ -64,6 +111,7 @@ class TierUsage(_Explanation, frozen=True, tag="TIER"):
     units: Decimal
     rate: Decimal
     amount: Decimal
+    before: Decimal | None = None
 
 
 class TierFee(_Explanation, frozen=True, tag="TIER_FEE"):
@@ -74,9 +122,174 @@ class TierFee(_Explanation, frozen=True, tag="TIER_FEE"):
     over: Decimal
     up_to: Decimal | None
     amount: Decimal
+    before: Decimal | None = None
 
 
-Explanation = FixedFee | LinearUsage | TierUsage | TierFee
+class VolumeUsage(_Explanation, frozen=True, tag="VOLUME"):
+    """All units x the rate of the tier they reach, less what `before`, on its own tier, had cost."""
+
+    reading: Reading
+    tier: int
+    over: Decimal
+    up_to: Decimal | None
+    rate: Decimal
+    amount: Decimal
+    before: Decimal | None = None
+    amount_before: Decimal | None = None
+
+
+class EventFees(_Explanation, frozen=True, tag="EVENT_FEES"):
+    """The sum over events of amount x rate, each not below `min` and not above `max`."""
+
+    reading: Reading
+    tier: int
+    rate: Decimal
+    min: Decimal | None
+    max: Decimal | None
+    events: int
+    at_min: int
+    at_max: int
+    amount: Decimal
+    before: Decimal | None = None
+    amount_before: Decimal | None = None
+
+
+class CommittedUsage(_Explanation, frozen=True, tag="COMMITTED"):
+    """Usage at the price's rate, as far as the commitment reaches."""
+
+    reading: Reading
+    commitment: Decimal
+    rate: Decimal
+    amount: Decimal
+
+
+class CommitmentShortfall(_Explanation, frozen=True, tag="SHORTFALL"):
+    """What is missing to the committed amount."""
+
+    reading: Reading
+    commitment: Decimal
+    used: Decimal
+    amount: Decimal
+
+
+class CommitmentOverage(_Explanation, frozen=True, tag="OVERAGE"):
+    """Usage worth more than the commitment, at the overage rate."""
+
+    reading: Reading
+    commitment: Decimal
+    rate: Decimal
+    overage_rate: Decimal
+    amount: Decimal
+
+
+class Seats(_Explanation, frozen=True, tag="SEATS"):
+    """Seats above `over`, up to `up_to`, that lie in one tier x price x days they were there / full days."""
+
+    metric_id: str
+    over: int
+    up_to: int
+    tier: int
+    units: Decimal
+    price: Decimal
+    days: int
+    full_days: int
+    amount: Decimal
+
+
+class SeatFee(_Explanation, frozen=True, tag="SEAT_FEE"):
+    """The flat fee of a tier of seats."""
+
+    metric_id: str
+    tier: int
+    fee: Decimal
+    days: int
+    full_days: int
+    amount: Decimal
+
+
+class MaximumReached(_Explanation, frozen=True, tag="MAXIMUM"):
+    """What the price charged above its maximum is taken off."""
+
+    maximum: Decimal
+    days: int
+    full_days: int
+    charged: Decimal
+
+
+class DiscountShare(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One discount and the days of the period that it was valid for; `taken` is what it took off."""
+
+    discount_id: str
+    type: str
+    amount: Decimal
+    message: str
+    days: int
+    full_days: int
+    taken: Decimal
+
+
+class DiscountTaken(_Explanation, frozen=True, tag="DISCOUNT"):
+    """A discount as a line of its own, on the base that was left for it."""
+
+    discount: DiscountShare
+    base: Decimal
+
+
+class Reduced(_Explanation, frozen=True, tag="REDUCED"):
+    """A line whose rate was reduced by discounts; `before` explains what it was without them."""
+
+    before: "Explanation"
+    discounts: tuple[DiscountShare, ...]
+    amount: Decimal
+
+
+class TrueUp(_Explanation, frozen=True, tag="TRUE_UP"):
+    """What was missing to a minimum; without price ids the minimum of the whole bill."""
+
+    minimum: Decimal
+    days: int
+    full_days: int
+    paid: Decimal
+    price_ids: tuple[str, ...] = ()
+
+
+class CreditUsed(_Explanation, frozen=True, tag="CREDIT"):
+    """What a grant held before and what of it was used here: units of its metric, or money."""
+
+    grant_id: str
+    unit: str
+    before: Decimal
+    used: Decimal
+
+
+class LateUsage(_Explanation, frozen=True, tag="LATE_USAGE"):
+    """What was billed for the period and what is due by now; the line is the difference."""
+
+    billed: Decimal
+    due: Decimal
+
+
+Explanation: TypeAlias = (
+    OneTimeFee
+    | FixedFee
+    | LinearUsage
+    | PackageUsage
+    | TierUsage
+    | TierFee
+    | VolumeUsage
+    | EventFees
+    | CommittedUsage
+    | CommitmentShortfall
+    | CommitmentOverage
+    | Seats
+    | SeatFee
+    | MaximumReached
+    | DiscountTaken
+    | Reduced
+    | TrueUp
+    | CreditUsed
+    | LateUsage
+)
 
 _DECODER: msgspec.json.Decoder[Explanation] = msgspec.json.Decoder(Explanation)
 

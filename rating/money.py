@@ -4,7 +4,8 @@ Amounts become minor units in one place, `round_minor`, half away from zero. A b
 `..._minor` and stays beside its currency; where money travels alone it travels as Money.
 """
 
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Sequence
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Self
 
 import msgspec
@@ -55,6 +56,33 @@ def round_minor(amount: Decimal, currency: str) -> int:
     if abs(amount_minor) > MINOR_MAX:
         raise AmountTooLarge
     return amount_minor
+
+
+def whole(amount_minor: Decimal) -> int:
+    """The same rounding for an amount that is in minor units already."""
+    return int(amount_minor.to_integral_value(ROUND_HALF_UP))
+
+
+def minor_within(amount: Decimal, currency: str) -> int:
+    """The whole minor units that an amount holds: rounded down, so that a balance is never overdrawn."""
+    return int(EXACT.scaleb(amount, currencies.digits(currency)).to_integral_value(ROUND_FLOOR))
+
+
+def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
+    """Split an amount in proportion to weights that are not negative, losing no unit: the largest remainders get more.
+
+    Equal remainders are served in order. No share is above its weight when the total is not above their sum.
+    """
+    sum_of_weights = sum(weights)
+    if sum_of_weights == 0:
+        return [total_minor, *([0] * (len(weights) - 1))]
+    shares = [total_minor * weight // sum_of_weights for weight in weights]
+    left = total_minor - sum(shares)
+    if left:
+        by_remainder = sorted(range(len(weights)), key=lambda n: -(total_minor * weights[n] % sum_of_weights))
+        for n in by_remainder[:left]:
+            shares[n] += 1
+    return shares
 
 
 def major(amount_minor: int, currency: str) -> Decimal:

@@ -22,6 +22,7 @@ _DIVISION = Context(prec=100, rounding=ROUND_HALF_UP, traps=[InvalidOperation, D
 # A quotient of an 18-decimal amount by the days of a year (366) is either exactly half a minor unit or at least 1e-21
 # away from it, so cutting quotients at 24 decimals can never move an amount over a rounding border.
 _QUOTIENT_UNIT = Decimal("1e-24")
+_RATE_UNIT = Decimal("1e-18")
 
 add = EXACT.add
 subtract = EXACT.subtract
@@ -33,6 +34,23 @@ def share(amount: Decimal, *, part: int, whole: int) -> Decimal:
     if part == whole:
         return amount
     return _DIVISION.divide(multiply(amount, Decimal(part)), Decimal(whole)).quantize(_QUOTIENT_UNIT, context=_DIVISION)
+
+
+def ratio(amount: Decimal, *, part: Decimal, whole: Decimal) -> Decimal:
+    """`amount` x part / whole for parts that are not days, to 24 decimals."""
+    if part == whole:
+        return amount
+    return _DIVISION.divide(multiply(amount, part), whole).quantize(_QUOTIENT_UNIT, context=_DIVISION)
+
+
+def rate(value: Decimal) -> Decimal:
+    """A rate as it is shown and kept: no more decimals than a price may have."""
+    return value if _decimals(value) <= DECIMALS_MAX else value.quantize(_RATE_UNIT, context=_DIVISION)
+
+
+def ceiling(quantity: Decimal, *, size: Decimal) -> Decimal:
+    """How many packages of this size hold the quantity, exactly; none for nothing."""
+    return _DIVISION.divide_int(quantity, size) + (1 if _DIVISION.remainder(quantity, size) else 0)
 
 
 def check(value: Decimal, *, key: str) -> None:

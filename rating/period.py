@@ -1,6 +1,7 @@
 """Periods: half-open ranges of dates, and the grid of full periods that a billing day cuts out of the calendar.
 
 A grid has a frequency, an anchor day (1-31) and an origin: the first border on or after the schedule's start.
+Weeks and days need no anchor: their borders lie every 7 days, or every day, from the start itself.
 Borders lie every 1, 3, 6 or 12 months from the origin, in both directions, on the anchor day; in a month that is
 too short the border is the month's last day, and the next one returns to the anchor day (31 Jan, 28 Feb, 31 Mar).
 So a schedule that starts between two billing days begins with a partial period up to the first billing day,
@@ -12,7 +13,7 @@ Dates become instants in the account's time zone, only here: a day begins at the
 
 from calendar import monthrange
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -33,14 +34,17 @@ class Frequency(StrEnum):
     QUARTERLY = "QUARTERLY"
     HALF_YEARLY = "HALF_YEARLY"
     YEARLY = "YEARLY"
+    WEEKLY = "WEEKLY"
+    DAILY = "DAILY"
     ON_DEMAND = "ON_DEMAND"
     PER_EVENT = "PER_EVENT"
 
 
-# The frequencies that cut the calendar into periods, and their length. The others are not billed yet.
+# The frequencies that cut the calendar into periods, and their length in months or in days.
 MONTHS: Mapping[Frequency, int] = MappingProxyType(
     {Frequency.MONTHLY: 1, Frequency.QUARTERLY: 3, Frequency.HALF_YEARLY: 6, Frequency.YEARLY: 12}
 )
+DAYS: Mapping[Frequency, int] = MappingProxyType({Frequency.WEEKLY: 7, Frequency.DAILY: 1, Frequency.ON_DEMAND: 1})
 
 
 class Period(msgspec.Struct, frozen=True, order=True):
@@ -63,17 +67,29 @@ class Period(msgspec.Struct, frozen=True, order=True):
             return self
         return Period(max(self.start, start), self.end if end is None else min(self.end, end))
 
+    def days_within(self, *, start: date | None, end: date | None) -> int:
+        """How many of its days lie in [start, end); an end that is None is open."""
+        first = self.start if start is None or start < self.start else start
+        last = self.end if end is None or end > self.end else end
+        return max(0, (last - first).days)
+
 
 class Grid(msgspec.Struct, frozen=True):
-    """The full periods of one frequency; `origin` is the month of any border, counted from year 0."""
+    """The full periods of `interval` times one frequency.
+
+    `origin` is the month of any border, counted from year 0; for weeks and days it is the ordinal of any border.
+    """
 
     frequency: Frequency
     anchor_day: int
     origin: int
+    interval: int = 1
 
     def around(self, day: date) -> Period:
         """The full period that contains the day."""
-        step = MONTHS[self.frequency]
+        if self.frequency in DAYS:
+            return self._days_around(day)
+        step = MONTHS[self.frequency] * self.interval
         month = _month_of(day)
         month -= (month - self.origin) % step
         border = _border(month, self.anchor_day)
@@ -81,13 +97,25 @@ class Grid(msgspec.Struct, frozen=True):
             return Period(_border(month - step, self.anchor_day), border)
         return Period(border, _border(month + step, self.anchor_day))
 
+    def _days_around(self, day: date) -> Period:
+        step = DAYS[self.frequency] * self.interval
+        start = day - timedelta(days=(day.toordinal() - self.origin) % step)
+        return Period(start, start + timedelta(days=step))
 
-def grid(start: date, *, frequency: Frequency, anchor_day: int) -> Grid:
+
+def grid(start: date, *, frequency: Frequency, anchor_day: int, interval: int = 1) -> Grid:
     """The grid of a schedule that starts on this day: its first border is the first billing day from then on."""
+    if frequency in DAYS:
+        return Grid(frequency, anchor_day, start.toordinal(), interval)
     month = _month_of(start)
     if _border(month, anchor_day) < start:
         month += 1
-    return Grid(frequency, anchor_day, month)
+    return Grid(frequency, anchor_day, month, interval)
+
+
+def month_later(day: date, *, months: int) -> date:
+    """The same day of a later month, or that month's last day when it is shorter."""
+    return _border(_month_of(day) + months, day.day)
 
 
 def day_start(day: date, zone: ZoneInfo) -> datetime:

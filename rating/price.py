@@ -1,26 +1,61 @@
 """Prices: what a customer pays for a product, how often, and before or after the period.
 
-A price has a structure, one of a tagged union by `pricingType` with the reference's field names:
-
-    {"pricingType": "FIXED", "price": "10.00"}
-    {"pricingType": "LINEAR", "pricePerUnit": "0.10", "usageMetricId": "...", "isPricePercentage": false}
-    {"pricingType": "GRADUATED", "tiers": [...], "usageMetricId": "...", "usageCalculationMode": "BILLING_PERIOD"}
-
-Everything is checked when it is constructed, so a Price that exists can be billed. A percentage is a plain factor: 1 is
-100 % of a quantity that is itself money (spec sections 8 and 9).
+A price has a structure (rating.structure) and, beside it, terms that hold for several kinds of price: the window of a
+periodic ladder as in the reference, and four extensions of ours (minimum, maximum, commitment, pricesByGroup).
+Everything is checked when it is constructed, so a Price that exists can be billed (spec sections 8 and 9).
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import assert_never
 
 import msgspec
 
 from rating import currency as currencies
-from rating.error import UnsupportedTerms, UsageInAdvance
+from rating.error import InvalidFrequency, InvalidPrice, InvalidTerms, UnsupportedTerms, UsageInAdvance
 from rating.number import check_price
-from rating.period import MONTHS, Frequency
-from rating.tier import Tier, check_tiers
+from rating.period import DAYS, MONTHS, Frequency
+from rating.structure import (
+    Fixed,
+    Graduated,
+    Linear,
+    OneTime,
+    OveragesFrequency,
+    Package,
+    PricingType,
+    SeatBased,
+    SeatProrationStrategy,
+    Structure,
+    UsageCalculationMode,
+    Volume,
+    decode_structure,
+    metric_of,
+)
+
+# A price and its kinds are one subject to whoever calls.
+__all__ = [
+    "BillingType",
+    "Commitment",
+    "Fixed",
+    "Graduated",
+    "Linear",
+    "OneTime",
+    "OveragesFrequency",
+    "Package",
+    "Price",
+    "PricingType",
+    "SeatBased",
+    "SeatProrationStrategy",
+    "Structure",
+    "UsageCalculationMode",
+    "UsageCalculationPeriod",
+    "Volume",
+    "decode_structure",
+    "metric_of",
+]
+
+INTERVAL_MAX = 100
+GROUPS_MAX = 1000
 
 
 class BillingType(StrEnum):
@@ -30,71 +65,27 @@ class BillingType(StrEnum):
     IN_ARREARS = "IN_ARREARS"
 
 
-class PricingType(StrEnum):
-    """All kinds of price of the reference; those without a structure below are not billed yet."""
+class UsageCalculationPeriod(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The window of a PERIODIC ladder: `interval` times MONTHLY, QUARTERLY, HALF_YEARLY or YEARLY."""
 
-    ONE_TIME = "ONE_TIME"
-    FIXED = "FIXED"
-    LINEAR = "LINEAR"
-    PACKAGE = "PACKAGE"
-    GRADUATED = "GRADUATED"
-    VOLUME = "VOLUME"
-    SEAT_BASED = "SEAT_BASED"
+    frequency: Frequency
+    interval: int
 
 
-class UsageCalculationMode(StrEnum):
-    """Where the ladder of a graduated price begins; only BILLING_PERIOD, at zero in every period, is billed yet."""
+class Commitment(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An extension: at least `amount` is paid each period; usage worth more is charged at `overage_rate` per unit."""
 
-    BILLING_PERIOD = "BILLING_PERIOD"
-    CUMULATIVE = "CUMULATIVE"
-    PERIODIC = "PERIODIC"
-
-
-class _Structure(
-    msgspec.Struct, frozen=True, tag_field="pricingType", rename="camel", forbid_unknown_fields=True, kw_only=True
-):
-    pass
-
-
-class Fixed(_Structure, frozen=True, tag="FIXED"):
-    """The same amount each period, prorated in a partial one (cases 1 and 25)."""
-
-    price: Decimal
-
-    def __post_init__(self) -> None:
-        check_price(self.price, key="structure.price")
-
-
-class Linear(_Structure, frozen=True, tag="LINEAR"):
-    """Every unit at one rate (cases 2 and 3)."""
-
-    price_per_unit: Decimal
-    usage_metric_id: str
-    is_price_percentage: bool
-
-    def __post_init__(self) -> None:
-        check_price(self.price_per_unit, key="structure.pricePerUnit")
-
-
-class Graduated(_Structure, frozen=True, tag="GRADUATED"):
-    """Each unit at the rate of the tier it falls in (case 9)."""
-
-    tiers: tuple[Tier, ...]
-    usage_metric_id: str
-    usage_calculation_mode: UsageCalculationMode
-
-    def __post_init__(self) -> None:
-        check_tiers(self.tiers, key="structure.tiers")
-        if self.usage_calculation_mode is not UsageCalculationMode.BILLING_PERIOD:
-            message = f"usageCalculationMode {self.usage_calculation_mode} is not billed yet; use BILLING_PERIOD"
-            raise UnsupportedTerms(message, key="structure.usageCalculationMode")
-
-
-Structure = Fixed | Linear | Graduated
+    amount: Decimal
+    overage_rate: Decimal
 
 
 class Price(msgspec.Struct, frozen=True):
-    """One price point of a product. It never changes: another amount is another price."""
+    """One price point of a product. It never changes: another amount is another price.
+
+    `minimum` is a floor under what is paid for the price in a period, as if a minimum covered it alone; `maximum` caps
+    what the price charges, before discounts. Both follow the days of a partial period. `prices_by_group` gives groups
+    of a linear price's metric rates of their own; groups that it does not name pay the structure's rate.
+    """
 
     id: str
     product_id: str
@@ -103,47 +94,95 @@ class Price(msgspec.Struct, frozen=True):
     structure: Structure
     billing_frequency: Frequency
     billing_type: BillingType
+    usage_calculation_period: UsageCalculationPeriod | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    commitment: Commitment | None = None
+    prices_by_group: Mapping[str, Decimal] | None = None
 
     def __post_init__(self) -> None:
         currencies.digits(self.currency)
-        if self.billing_frequency not in MONTHS:
-            message = f"billingFrequency {self.billing_frequency} is not billed yet; use one of {', '.join(MONTHS)}"
-            raise UnsupportedTerms(message, key="billingFrequency").at(price_id=self.id)
-        if self.billing_type is BillingType.IN_ADVANCE and metric_of(self.structure) is not None:
-            raise UsageInAdvance(key="billingType").at(price_id=self.id)
+        try:
+            _check_frequency(self)
+            _check_window(self)
+            _check_bounds(self)
+            _check_linear_extensions(self)
+        except (InvalidTerms, UnsupportedTerms) as error:
+            error.at(price_id=self.id)
+            raise
 
 
-def decode_structure(raw: bytes | msgspec.Raw) -> Structure:
-    """The structure in the reference's JSON. What is malformed raises msgspec's errors, for the edge to translate."""
-    try:
-        return _DECODER.decode(raw)
-    except msgspec.ValidationError:
-        _refuse_unsupported(raw)
-        raise
-
-
-def metric_of(structure: Structure) -> str | None:
-    """The usage metric that this price reads, if it reads one."""
+def _check_frequency(price: Price) -> None:
+    frequency, structure = price.billing_frequency, price.structure
+    if frequency is Frequency.PER_EVENT:
+        raise UnsupportedTerms("billingFrequency PER_EVENT is not billed", key="billingFrequency")
+    is_metered = metric_of(structure) is not None
+    if is_metered and price.billing_type is BillingType.IN_ADVANCE:
+        raise UsageInAdvance(key="billingType")
     match structure:
+        case OneTime():
+            is_possible = frequency is Frequency.ONE_TIME
         case Fixed():
-            return None
-        case Linear() | Graduated():
-            return structure.usage_metric_id
-        case never:
-            assert_never(never)
+            is_possible = frequency is not Frequency.ON_DEMAND
+        case SeatBased():
+            is_possible = frequency not in {Frequency.ONE_TIME, Frequency.ON_DEMAND}
+            _check_overages(structure, frequency=frequency)
+        case _:
+            is_possible = frequency is not Frequency.ONE_TIME
+    if not is_possible:
+        kind = type(structure).__struct_config__.tag
+        raise InvalidFrequency(f"a {kind} price cannot be billed {frequency}", key="billingFrequency")
 
 
-class _Kind(msgspec.Struct):
-    kind: PricingType = msgspec.field(name="pricingType")
+def _check_overages(structure: SeatBased, *, frequency: Frequency) -> None:
+    overages = structure.overages()
+    if overages is not None and (frequency not in MONTHS or MONTHS[overages] > MONTHS[frequency]):
+        message = f"overages cannot be billed {overages} when seats are billed {frequency}"
+        raise InvalidFrequency(message, key="structure.overagesBillingFrequency")
 
 
-_DECODER: msgspec.json.Decoder[Structure] = msgspec.json.Decoder(Structure)
-_KIND_DECODER = msgspec.json.Decoder(_Kind)
-_SUPPORTED = frozenset({PricingType.FIXED, PricingType.LINEAR, PricingType.GRADUATED})
+def _check_window(price: Price) -> None:
+    """A PERIODIC ladder needs a window of whole billing periods (spec section 9, case 14); others ignore it."""
+    if not isinstance(price.structure, Graduated):
+        return
+    if price.structure.usage_calculation_mode is not UsageCalculationMode.PERIODIC:
+        return
+    window = price.usage_calculation_period
+    if window is None or window.frequency not in MONTHS or not 1 <= window.interval <= INTERVAL_MAX:
+        message = f"PERIODIC needs a window: a frequency of {', '.join(MONTHS)} and an interval of 1 to {INTERVAL_MAX}"
+        raise InvalidPrice(message, key="usageCalculationPeriod")
+    months, frequency = MONTHS[window.frequency] * window.interval, price.billing_frequency
+    fits = months % MONTHS[frequency] == 0 if frequency in MONTHS else DAYS[frequency] == 1
+    if not fits:
+        message = f"a window of {months} months does not hold whole periods billed {frequency}"
+        raise InvalidPrice(message, key="usageCalculationPeriod")
 
 
-def _refuse_unsupported(raw: bytes | msgspec.Raw) -> None:
-    kind = _KIND_DECODER.decode(raw).kind
-    if kind not in _SUPPORTED:
-        message = f"pricingType {kind} is not billed yet; use one of {', '.join(sorted(_SUPPORTED))}"
-        raise UnsupportedTerms(message, key="structure.pricingType")
+def _check_bounds(price: Price) -> None:
+    for name, amount in (("minimum", price.minimum), ("maximum", price.maximum)):
+        if amount is None:
+            continue
+        check_price(amount, key=name)
+        if metric_of(price.structure) is None or price.billing_frequency is Frequency.ON_DEMAND:
+            raise InvalidPrice(f"only usage prices with billing periods have a {name}", key=name)
+    if price.minimum is not None and price.maximum is not None and price.minimum > price.maximum:
+        raise InvalidPrice("the minimum must not be above the maximum", key="minimum")
+
+
+def _check_linear_extensions(price: Price) -> None:
+    commitment, by_group = price.commitment, price.prices_by_group
+    if commitment is not None:
+        check_price(commitment.amount, key="commitment.amount")
+        check_price(commitment.overage_rate, key="commitment.overageRate")
+    for group, amount in (by_group or {}).items():
+        check_price(amount, key=f"pricesByGroup.{group}")
+    if by_group is not None and not 1 <= len(by_group) <= GROUPS_MAX:
+        raise InvalidPrice(f"give between 1 and {GROUPS_MAX} prices by group", key="pricesByGroup")
+    key = "pricesByGroup" if by_group is not None else "commitment"
+    if commitment is not None and by_group is not None:
+        raise InvalidPrice("a price has either a commitment or prices by group", key=key)
+    if commitment is not None or by_group is not None:
+        if not isinstance(price.structure, Linear):
+            raise UnsupportedTerms(f"{key} is billed with LINEAR prices only", key=key)
+        if commitment is not None and price.billing_frequency is Frequency.ON_DEMAND:
+            raise InvalidPrice("a commitment needs billing periods", key=key)

@@ -2,31 +2,29 @@
 
 A charge is one price for one service period. Charged in advance it falls due on the first day of its period, in arrears
 on the day after the last; everything of one schedule that falls due on the same date is one bill (spec sections 12 and
-13, cases 25-31). Dates are half-open here; the API's inclusive end dates are converted at the edge.
+13, cases 25-34). Dates are half-open here; the API's inclusive end dates are converted at the edge.
+
+Each price of a phase makes one series of charges, or two: seats that were billed in advance, or whose overages have a
+frequency of their own, are followed by a series of overages (case 22). A one-time price makes a single charge.
 """
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from enum import StrEnum
 
 import msgspec
 
-from rating.error import InvalidSchedule, MixedCurrencies, UnsupportedTerms
+from rating.error import InvalidSchedule, RatingError
 from rating.period import Frequency, Grid, Period, grid
-from rating.price import BillingType, Price
+from rating.phase import Phase, RecurrencePreference, check_phases, running
+from rating.price import BillingType, Graduated, Package, Price, SeatBased, UsageCalculationMode, Volume
+
+__all__ = ["Charge", "ChargeReason", "Phase", "Schedule", "charges_due", "next_bill_date"]
 
 EARLIEST = date(2000, 1, 1)
 LATEST = date(2200, 1, 1)
 ANCHOR_DAY_MAX = 31
-PRICES_MAX = 1000
 _DAY = timedelta(days=1)
-
-
-class Phase(msgspec.Struct, frozen=True):
-    """A stretch of a schedule with its prices; without an end it goes on."""
-
-    start: date
-    end: date | None
-    prices: tuple[Price, ...]
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -41,9 +39,9 @@ class Schedule(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         try:
             _check_dates(self)
-            _check_phases(self)
-            _check_prices(self.phases[0].prices)
-        except (InvalidSchedule, MixedCurrencies, UnsupportedTerms) as error:
+            check_phases(self.phases, start=self.start, end=self.end)
+            running(self.phases)
+        except RatingError as error:
             error.at(schedule_id=self.id)
             raise
 
@@ -52,65 +50,190 @@ class Schedule(msgspec.Struct, frozen=True):
         return self.phases[0].prices[0].currency
 
 
+class ChargeReason(StrEnum):
+    """Why there is a charge: the price's own period, or seats above those of it."""
+
+    SCHEDULE = "SCHEDULE"
+    OVERAGE = "OVERAGE"
+
+
 class Charge(msgspec.Struct, frozen=True):
-    """One price for one service period, and the full period of its frequency that a partial one is measured against."""
+    """One price for one service period, and the full period of its frequency that a partial one is measured against.
+
+    `phase` counts from 0. `ladder_start` is the day on which the tiers began at zero; None: with the service period.
+    `base` is the price's own period around the service period, which is shorter only for overages of seats.
+    """
 
     price: Price
     service: Period
     full: Period
+    reason: ChargeReason = ChargeReason.SCHEDULE
+    phase: int = 0
+    ladder_start: date | None = None
+    base: Period | None = None
+
+    @property
+    def pay_day(self) -> date:
+        """The day on which a credit grant must be valid to pay it: its last day, or in advance its first."""
+        if self.price.billing_type is BillingType.IN_ADVANCE and self.reason is ChargeReason.SCHEDULE:
+            return self.service.start
+        return self.service.end - _DAY
+
+
+class _Series(msgspec.Struct, frozen=True):
+    """The charges of one price in one phase: cut from its grid, in advance or in arrears."""
+
+    price: Price
+    phase: int
+    start: date
+    end: date | None
+    frequency: Frequency
+    anchor: date
+    anchor_day: int
+    in_advance: bool
+    reason: ChargeReason = ChargeReason.SCHEDULE
+
+    def grid(self) -> Grid:
+        return grid(self.anchor, frequency=self.frequency, anchor_day=self.anchor_day)
 
 
 def charges_due(schedule: Schedule, bill_date: date) -> tuple[Charge, ...]:
-    """The charges that fall due on this date, in the order of the phase's prices; often none."""
-    return tuple(
-        charge
-        for phase in schedule.phases
-        for price in phase.prices
-        for charge in _charge_due(schedule, phase, price=price, bill_date=bill_date)
-    )
+    """The charges that fall due on this date, in the order of the phases' prices; often none."""
+    found: list[Charge] = []
+    for series in _all_series(schedule, bill_date):
+        charge = _charge_due(series, bill_date)
+        if charge is not None:
+            found.append(charge)
+    return tuple(found)
 
 
 def next_bill_date(schedule: Schedule, after: date | None) -> date | None:
     """The first date after this one on which something falls due; after None, the very first. None: nothing is left."""
-    return min(
-        (
-            due
-            for phase in schedule.phases
-            for price in phase.prices
-            for due in _dates_due(schedule, phase, price=price, after=after)
-        ),
-        default=None,
-    )
+    dates = (_next_due(series, after) for series in _all_series(schedule, None))
+    return min((due for due in dates if due is not None), default=None)
 
 
-def _charge_due(schedule: Schedule, phase: Phase, *, price: Price, bill_date: date) -> Iterator[Charge]:
+def anchored(schedule: Schedule) -> Iterator[tuple[int, Phase, date, int]]:
+    """The phases with their numbers and where their periods are anchored: with the schedule, or with the last RESET."""
+    anchor, anchor_day = schedule.start, schedule.anchor_day
+    for index, phase in enumerate(running(schedule.phases)):
+        if phase.recurrence is RecurrencePreference.RESET:
+            anchor, anchor_day = phase.start, phase.start.day
+        yield index, phase, anchor, anchor_day
+
+
+def _all_series(schedule: Schedule, bill_date: date | None) -> Iterator[_Series]:
+    """The series of all phases, or of those that can owe something on the date."""
+    for index, phase, anchor, anchor_day in anchored(schedule):
+        if bill_date is not None and (bill_date < phase.start or (phase.end is not None and bill_date > phase.end)):
+            continue
+        for price in phase.prices:
+            if price.billing_frequency is Frequency.ONE_TIME:
+                if _is_first(schedule, price, before=index):
+                    yield _once(price, phase, index=index, anchor=anchor, anchor_day=anchor_day)
+                continue
+            in_advance = price.billing_type is BillingType.IN_ADVANCE
+            frequency = price.billing_frequency
+            own = _Series(price, index, phase.start, phase.end, frequency, anchor, anchor_day, in_advance)
+            yield own
+            if isinstance(price.structure, SeatBased):
+                yield from _overages(own, price.structure)
+
+
+def _is_first(schedule: Schedule, price: Price, *, before: int) -> bool:
+    """Whether no earlier phase has the price: one-time means once in the life of a schedule."""
+    return all(price.id != other.id for phase in schedule.phases[:before] for other in phase.prices)
+
+
+def _once(price: Price, phase: Phase, *, index: int, anchor: date, anchor_day: int) -> _Series:
+    """A one-time price: a series of one charge, for the first month of the first phase that has it (spec section 9).
+
+    In arrears it falls due when that month is over; in a phase with a milestone, when the milestone is completed.
+    """
     in_advance = price.billing_type is BillingType.IN_ADVANCE
-    day = bill_date if in_advance else bill_date - _DAY
-    if day < phase.start or (phase.end is not None and day >= phase.end):
-        return
-    full = _grid(schedule, price.billing_frequency).around(day)
-    service = full.cut(start=phase.start, end=phase.end)
-    if bill_date == (service.start if in_advance else service.end):
-        yield Charge(price, service, full)
+    month = grid(anchor, frequency=Frequency.MONTHLY, anchor_day=anchor_day).around(phase.start)
+    end: date | None = month.cut(start=phase.start, end=phase.end).end
+    if phase.milestone is not None and not in_advance:
+        end = phase.end
+    return _Series(price, index, phase.start, end, Frequency.ONE_TIME, anchor, anchor_day, in_advance)
 
 
-def _dates_due(schedule: Schedule, phase: Phase, *, price: Price, after: date | None) -> Iterator[date]:
-    """The next date of one price, if there is one."""
-    in_advance = price.billing_type is BillingType.IN_ADVANCE
-    if in_advance and (after is None or after < phase.start):
-        yield phase.start
-        return
-    day = phase.start if after is None else max(after, phase.start)
-    if phase.end is not None and day >= phase.end:
-        return
-    service_end = _grid(schedule, price.billing_frequency).around(day).cut(start=phase.start, end=phase.end).end
+def _overages(own: _Series, seats: SeatBased) -> Iterator[_Series]:
+    """Seats above those billed in advance, or above the minimum, when they have a frequency of their own (case 22)."""
+    named = seats.overages()
+    if own.in_advance or (named is not None and named is not own.frequency):
+        yield msgspec.structs.replace(
+            own, frequency=named or own.frequency, in_advance=False, reason=ChargeReason.OVERAGE
+        )
+
+
+def _charge_due(series: _Series, bill_date: date) -> Charge | None:
+    day = bill_date if series.in_advance else bill_date - _DAY
+    if day < series.start or (series.end is not None and day >= series.end):
+        return None
+    if series.frequency is Frequency.ONE_TIME:
+        return _single_charge(series, bill_date)
+    full = series.grid().around(day)
+    service = full.cut(start=series.start, end=series.end)
+    if bill_date != (service.start if series.in_advance else service.end):
+        return None
+    if series.reason is ChargeReason.OVERAGE:
+        own = grid(series.anchor, frequency=series.price.billing_frequency, anchor_day=series.anchor_day).around(day)
+        base = own.cut(start=series.start, end=series.end)
+        return Charge(series.price, service, own, series.reason, series.phase, None, base)
+    ladder_start = _ladder_start(series, service)
+    return Charge(series.price, service, full, series.reason, series.phase, ladder_start, service)
+
+
+def _single_charge(series: _Series, bill_date: date) -> Charge | None:
+    if series.in_advance:
+        service = Period(series.start, series.end or series.start + _DAY)
+        due = series.start
+    elif series.end is None:
+        return None
+    else:
+        service = Period(series.start, series.end)
+        due = series.end
+    return Charge(series.price, service, service, phase=series.phase) if bill_date == due else None
+
+
+def _next_due(series: _Series, after: date | None) -> date | None:
+    """The next date of one series, if there is one."""
+    if series.in_advance and (after is None or after < series.start):
+        return series.start
+    day = series.start if after is None else max(after, series.start)
+    if series.end is not None and day >= series.end:
+        return None
+    if series.frequency is Frequency.ONE_TIME:
+        return None if series.in_advance else series.end
+    service_end = series.grid().around(day).cut(start=series.start, end=series.end).end
     # In advance the next period is due when this one ends, unless the phase ends with it.
-    if not in_advance or service_end != phase.end:
-        yield service_end
+    return service_end if not series.in_advance or service_end != series.end else None
 
 
-def _grid(schedule: Schedule, frequency: Frequency) -> Grid:
-    return grid(schedule.start, frequency=frequency, anchor_day=schedule.anchor_day)
+def _ladder_start(series: _Series, service: Period) -> date | None:
+    """Where the tiers began at zero: with the phase, with the window, or (None) with the service period itself.
+
+    On demand every day continues on the ladder of the phase (spec sections 9 and 16, cases 14 and 34).
+    """
+    structure = series.price.structure
+    on_demand = series.frequency is Frequency.ON_DEMAND
+    if isinstance(structure, Graduated):
+        match structure.usage_calculation_mode:
+            case UsageCalculationMode.PERIODIC:
+                return _window_start(series, service)
+            case UsageCalculationMode.CUMULATIVE:
+                return series.start
+            case UsageCalculationMode.BILLING_PERIOD:
+                return series.start if on_demand else None
+    return series.start if on_demand and isinstance(structure, Package | Volume) else None
+
+
+def _window_start(series: _Series, service: Period) -> date:
+    window = series.price.usage_calculation_period
+    assert window is not None, "Price checks that a PERIODIC ladder has its window"  # noqa: S101 our own bug
+    windows = grid(series.anchor, frequency=window.frequency, anchor_day=series.anchor_day, interval=window.interval)
+    return max(windows.around(service.start).start, series.start)
 
 
 def _check_dates(schedule: Schedule) -> None:
@@ -120,24 +243,3 @@ def _check_dates(schedule: Schedule) -> None:
         raise InvalidSchedule(f"endDate must not lie before startDate, nor after {LATEST}", key="endDate")
     if not 1 <= schedule.anchor_day <= ANCHOR_DAY_MAX:
         raise InvalidSchedule(f"the billing day must lie between 1 and {ANCHOR_DAY_MAX}", key="recurrenceDayOfMonth")
-
-
-def _check_phases(schedule: Schedule) -> None:
-    if len(schedule.phases) != 1:
-        message = f"exactly one phase is billed yet, this schedule has {len(schedule.phases)}"
-        raise UnsupportedTerms(message, key="phases")
-    phase = schedule.phases[0]
-    if (phase.start, phase.end) != (schedule.start, schedule.end):
-        key = "phases[0].startDate" if phase.start != schedule.start else "phases[0].endDate"
-        raise InvalidSchedule("the only phase must start and end with the schedule", key=key)
-
-
-def _check_prices(prices: tuple[Price, ...]) -> None:
-    if not 1 <= len(prices) <= PRICES_MAX:
-        raise InvalidSchedule(f"give between 1 and {PRICES_MAX} prices, not {len(prices)}", key="phases[0].priceIds")
-    if len({price.id for price in prices}) != len(prices):
-        raise InvalidSchedule("a price can stand in a phase only once", key="phases[0].priceIds")
-    currencies = sorted({price.currency for price in prices})
-    if len(currencies) != 1:
-        message = f"the prices of one schedule must share a currency, these have {', '.join(currencies)}"
-        raise MixedCurrencies(message, key="phases[0].priceIds")

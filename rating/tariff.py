@@ -1,46 +1,77 @@
 """Tariffs: from a charge to the parts it consists of, one small function for each kind of price.
 
 A part is a quantity at a rate with its exact amount and its explanation. Nothing is rounded here; `rating.bill` turns
-parts into lines.
+parts into lines. Seats have a module of their own, `rating.seat`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import assert_never
 
-import msgspec
-
-from rating.explanation import Explanation, FixedFee, LinearUsage, Reading, TierFee, TierUsage
-from rating.invoice import RateDisplay
-from rating.number import ONE, multiply, plain, share
-from rating.price import Fixed, Graduated, Linear
+from rating.commitment import committed
+from rating.error import NegativeUsage
+from rating.explanation import (
+    EventFees,
+    FixedFee,
+    LinearUsage,
+    OneTimeFee,
+    PackageUsage,
+    Reading,
+    TierFee,
+    TierUsage,
+    VolumeUsage,
+)
+from rating.number import EXACT, ONE, ZERO, ceiling, multiply, plain, share, subtract
+from rating.part import Part, display
+from rating.period import Frequency, Period
+from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume, metric_of
 from rating.schedule import Charge
-from rating.tier import Step, walk
-from rating.usage import Usage, UsageKey, read
+from rating.seat import SeatChange, seat_parts
+from rating.tier import Step, VolumeTier, climb, highest
+from rating.usage import Usage, UsageKey, by_amount, by_group, read
+
+__all__ = ["Part", "parts", "usage_keys"]
 
 
-class Part(msgspec.Struct, frozen=True):
-    """Something of a charge that becomes one line. Without a rate it is a lump sum: one, at the rounded amount."""
+def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, Sequence[SeatChange]]) -> Iterator[Part]:
+    """At least one part for every charge, also when nothing was used: the line says so.
 
-    quantity: Decimal
-    rate: Decimal | None
-    amount: Decimal
-    explanation: Explanation
-    description: str | None = None
-    rate_display: RateDisplay = RateDisplay.ABSOLUTE
-
-
-def parts(charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
-    """At least one part for every charge, also when nothing was used: the line says so."""
+    Only what is billed on demand, and overages of seats, have none when there is nothing to bill.
+    """
     match charge.price.structure:
+        case OneTime() as price:
+            yield Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price))
         case Fixed() as price:
             yield _fixed(price, charge)
         case Linear() as price:
-            yield _linear(price, read(usage, UsageKey(price.usage_metric_id, charge.service)))
+            yield from _linear(price, charge, usage)
+        case Package() as price:
+            yield from _package(price, charge, usage)
         case Graduated() as price:
-            yield from _graduated(price, read(usage, UsageKey(price.usage_metric_id, charge.service)))
+            yield from _graduated(price, charge, usage)
+        case Volume() as price:
+            yield from _volume(price, charge, usage)
+        case SeatBased() as price:
+            yield from seat_parts(price, charge, seats)
         case never:
             assert_never(never)
+
+
+def usage_keys(charge: Charge) -> tuple[UsageKey, ...]:
+    """What this charge reads: its usage so far on the ladder and, when the ladder began earlier, the usage before it.
+
+    Both are read over the whole ladder, never added up, so that a count of different values stays one.
+    """
+    metric_id = metric_of(charge.price.structure)
+    if metric_id is None:
+        return ()
+    start = charge.ladder_start
+    if start is None or start == charge.service.start:
+        return (UsageKey(metric_id, charge.service),)
+    return (
+        UsageKey(metric_id, Period(start, charge.service.end)),
+        UsageKey(metric_id, Period(start, charge.service.start)),
+    )
 
 
 def _fixed(price: Fixed, charge: Charge) -> Part:
@@ -53,33 +84,186 @@ def _fixed(price: Fixed, charge: Charge) -> Part:
     return Part(ONE, None, amount, explanation, f"{days} of {full_days} days")
 
 
-def _linear(price: Linear, reading: Reading) -> Part:
+def _linear(price: Linear, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
     """Quantity x rate; a percentage is a rate on a quantity of money (cases 2 and 3)."""
-    rate = price.price_per_unit
+    (key,) = usage_keys(charge)
+    reading = read(usage, key)
+    terms = charge.price
+    if _is_idle(charge, reading):
+        return
+    if terms.commitment is not None:
+        yield from committed(price, terms.commitment, charge, reading)
+        return
+    if terms.prices_by_group is None:
+        yield _at_rate(reading, price.price_per_unit, is_percentage=price.is_price_percentage)
+        return
+    groups = by_group(usage, key)
+    for group in sorted(groups) or [""]:
+        quantity = groups.get(group, ZERO)
+        of_group = Reading(
+            reading.metric_id, reading.metric_version, reading.period, reading.event_count, quantity, group
+        )
+        rate = terms.prices_by_group.get(group, price.price_per_unit)
+        yield _at_rate(of_group, rate, is_percentage=price.is_price_percentage, description=group or None)
+
+
+def _at_rate(reading: Reading, rate: Decimal, *, is_percentage: bool, description: str | None = None) -> Part:
     amount = multiply(reading.quantity, rate)
-    display = _display(is_percentage=price.is_price_percentage)
-    return Part(reading.quantity, rate, amount, LinearUsage(reading, rate, amount), rate_display=display)
+    shown = display(is_percentage=is_percentage)
+    explanation = LinearUsage(reading, rate, amount)
+    return Part(reading.quantity, rate, amount, explanation, description, shown, units=reading.quantity)
 
 
-def _graduated(price: Graduated, reading: Reading) -> Iterator[Part]:
-    """For every tier entered its units x its rate, and its flat fee as a part of its own (cases 9 and 13)."""
-    for step in walk(price.tiers, reading.quantity):
+def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+    """Packages begun x price; a partial package is charged in full (case 11)."""
+    reading, before = _readings(charge, usage)
+    if _is_idle(charge, reading):
+        return
+    if reading.quantity < 0:
+        raise NegativeUsage(f"packages begin at zero, the quantity is {reading.quantity:f}")
+    size, rate = price.package_size, price.price_per_package
+    begun = ceiling(reading.quantity, size=size)
+    packages = begun if before is None else subtract(begun, ceiling(before, size=size))
+    amount = multiply(packages, rate)
+    units = reading.quantity if before is None else subtract(reading.quantity, before)
+    explanation = PackageUsage(reading, size, packages, rate, amount, before)
+    yield Part(packages, rate, amount, explanation, f"packages of {plain(size)}", units=units)
+
+
+def _graduated(price: Graduated, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+    """For every tier entered its units x its rate, and its flat fee as a part of its own (cases 9 and 13).
+
+    On a ladder over several periods only what is new since the periods before (cases 14 and 34).
+    """
+    reading, before = _readings(charge, usage)
+    if _is_idle(charge, reading):
+        return
+    steps = list(climb(price.tiers, before=before, now=reading.quantity))
+    if not steps:
+        steps = [_unmoved(highest(price.tiers, reading.quantity))]
+    for step in steps:
         reach = _reach(step)
-        yield _tier_usage(step, reading, reach=reach)
-        if step.tier.fee:
-            yield _tier_fee(step, reading, fee=step.tier.fee, reach=reach)
+        yield _tier_usage(step, reading, reach=reach, before=before)
+        if step.tier.fee and step.fees:
+            yield _tier_fee(step, reading, reach=reach, before=before)
+        # The breakdown by customer is told once.
+        reading = _without_customers(reading)
 
 
-def _tier_usage(step: Step, reading: Reading, *, reach: str | None) -> Part:
+def _tier_usage(step: Step, reading: Reading, *, reach: str | None, before: Decimal | None) -> Part:
     tier = step.tier
     amount = multiply(step.units, tier.price)
-    explanation = TierUsage(reading, step.number, step.over, tier.upper_bound, step.units, tier.price, amount)
-    return Part(step.units, tier.price, amount, explanation, reach, _display(is_percentage=tier.is_price_percentage))
+    explanation = TierUsage(reading, step.number, step.over, tier.upper_bound, step.units, tier.price, amount, before)
+    shown = display(is_percentage=tier.is_price_percentage)
+    return Part(step.units, tier.price, amount, explanation, reach, shown, units=step.units)
 
 
-def _tier_fee(step: Step, reading: Reading, *, fee: Decimal, reach: str | None) -> Part:
-    explanation = TierFee(reading, step.number, step.over, step.tier.upper_bound, fee)
+def _tier_fee(step: Step, reading: Reading, *, reach: str | None, before: Decimal | None) -> Part:
+    fee = multiply(step.tier.fee or ZERO, Decimal(step.fees))
+    explanation = TierFee(_without_customers(reading), step.number, step.over, step.tier.upper_bound, fee, before)
     return Part(ONE, fee, fee, explanation, f"flat fee, {reach}" if reach else "flat fee")
+
+
+def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+    """All units at the rate of the tier that they reach, plus only that tier's flat fee (cases 6, 7 and 8).
+
+    On demand the whole ladder is priced again each day and what the days before came to is taken off.
+    """
+    reading, before = _readings(charge, usage)
+    if _is_idle(charge, reading):
+        return
+    keys = usage_keys(charge)
+    step = highest(price.tiers, reading.quantity)
+    reach = _reach(step)
+    amount, explanation = _volume_amount(price, reading, _amounts(price, usage, keys[0]))
+    quantity, rate = reading.quantity, None if isinstance(explanation, EventFees) else step.tier.price
+    fee = step.tier.fee or ZERO
+    if before is not None:
+        earlier = Reading(reading.metric_id, reading.metric_version, reading.period, 0, before)
+        amount_before, _ = _volume_amount(price, earlier, _amounts(price, usage, keys[1]))
+        amount, quantity, rate = subtract(amount, amount_before), subtract(quantity, before), None
+        fee = subtract(fee, highest(price.tiers, before).tier.fee or ZERO)
+        explanation = _since(explanation, before=before, amount_before=amount_before)
+    shown = display(is_percentage=step.tier.is_price_percentage and rate is not None)
+    shown_quantity = quantity if rate is not None else ONE
+    yield Part(shown_quantity, rate, amount, explanation, reach, shown, units=quantity)
+    if fee:
+        bound = step.tier.upper_bound
+        why = TierFee(_without_customers(reading), step.number, step.over, bound, fee, before)
+        yield Part(ONE, fee, fee, why, f"flat fee, {reach}" if reach else "flat fee")
+
+
+def _volume_amount(
+    price: Volume, reading: Reading, amounts: Mapping[Decimal, int] | None
+) -> tuple[Decimal, VolumeUsage | EventFees]:
+    step = highest(price.tiers, reading.quantity)
+    tier = price.tiers[step.number - 1]
+    if amounts is None:
+        amount = multiply(reading.quantity, tier.price)
+        return amount, VolumeUsage(reading, step.number, step.over, tier.upper_bound, tier.price, amount)
+    return _event_fees(tier, reading, amounts, number=step.number)
+
+
+def _event_fees(
+    tier: VolumeTier, reading: Reading, amounts: Mapping[Decimal, int], *, number: int
+) -> tuple[Decimal, EventFees]:
+    """The bounds clamp the fee of each event, then the fees are added (case 4)."""
+    total, events, at_min, at_max = ZERO, 0, 0, 0
+    for amount, count in amounts.items():
+        fee = multiply(amount, tier.price)
+        events += count
+        if tier.min_price is not None and fee < tier.min_price:
+            fee = tier.min_price
+            at_min += count
+        elif tier.max_price is not None and fee > tier.max_price:
+            fee = tier.max_price
+            at_max += count
+        total = EXACT.fma(fee, Decimal(count), total)
+    bounds = (tier.min_price, tier.max_price)
+    return total, EventFees(reading, number, tier.price, *bounds, events, at_min, at_max, total)
+
+
+def _since(explanation: VolumeUsage | EventFees, *, before: Decimal, amount_before: Decimal) -> VolumeUsage | EventFees:
+    match explanation:
+        case VolumeUsage(reading, tier, over, up_to, rate, amount):
+            return VolumeUsage(reading, tier, over, up_to, rate, amount, before, amount_before)
+        case EventFees(reading, tier, rate, low, high, events, at_min, at_max, amount):
+            counts = (events, at_min, at_max)
+            return EventFees(reading, tier, rate, low, high, *counts, amount, before, amount_before)
+        case never:
+            assert_never(never)
+
+
+def _amounts(price: Volume, usage: Mapping[UsageKey, Usage], key: UsageKey) -> Mapping[Decimal, int] | None:
+    return by_amount(usage, key) if price.bounds_events() else None
+
+
+def _readings(charge: Charge, usage: Mapping[UsageKey, Usage]) -> tuple[Reading, Decimal | None]:
+    """The quantity now, and the quantity before on the same ladder if the ladder began earlier."""
+    keys = usage_keys(charge)
+    now = read(usage, keys[0])
+    before = read(usage, keys[1]).quantity if len(keys) > 1 else None
+    if before is not None and charge.price.billing_frequency is Frequency.ON_DEMAND and before == 0:
+        # On demand nothing is billed, and no tier entered, before the first usage.
+        before = None
+    return now, before
+
+
+def _is_idle(charge: Charge, reading: Reading) -> bool:
+    """On demand a day without usage so far has nothing to bill (case 34)."""
+    return charge.price.billing_frequency is Frequency.ON_DEMAND and reading.quantity == 0
+
+
+def _unmoved(step: Step) -> Step:
+    return Step(step.number, step.over, ZERO, step.tier, 0)
+
+
+def _without_customers(reading: Reading) -> Reading:
+    if not reading.customers:
+        return reading
+    return Reading(
+        reading.metric_id, reading.metric_version, reading.period, reading.event_count, reading.quantity, reading.group
+    )
 
 
 def _reach(step: Step) -> str | None:
@@ -88,7 +272,3 @@ def _reach(step: Step) -> str | None:
     if bound is None:
         return f"above {plain(step.over)}" if step.over else None
     return f"above {plain(step.over)}, up to {plain(bound)}" if step.over else f"up to {plain(bound)}"
-
-
-def _display(*, is_percentage: bool) -> RateDisplay:
-    return RateDisplay.PERCENTAGE if is_percentage else RateDisplay.ABSOLUTE

@@ -2,14 +2,19 @@
 
 0-100 @ 1.00 + 20, then 0.75 + 50 means: the units up to 100 cost 1.00 each, those above 0.75; whoever is in the first
 tier owes the flat fee 20, whoever goes above 100 owes 50 as well (spec section 9, cases 6, 9, 13).
+
+`walk` goes from zero to a quantity. `climb` goes from one quantity to another on the same ladder, which is how
+cumulative prices and added seats are charged (spec section 9, usageCalculationMode; cases 14 and 34).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import zip_longest
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
-from rating.error import InvalidTiers, NegativeUsage
+from rating.error import InvalidPrice, InvalidTiers, NegativeUsage
 from rating.number import ZERO, check, check_price, subtract
 
 TIERS_MAX = 100
@@ -24,16 +29,45 @@ class Tier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
     fee: Decimal | None = None
 
 
+class VolumeTier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """A rung whose price holds for all units, with bounds for the fee of a single event (cases 4 and 8)."""
+
+    price: Decimal
+    is_price_percentage: bool
+    upper_bound: Decimal | None = None
+    fee: Decimal | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+
+
+class SeatTier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """A rung of seats: the price of one seat for a full billing period (case 18)."""
+
+    is_price_percentage: ClassVar[bool] = False
+
+    price: Decimal
+    upper_bound: Decimal | None = None
+    fee: Decimal | None = None
+
+
+AnyTier: TypeAlias = Tier | VolumeTier | SeatTier
+
+
 class Step(msgspec.Struct, frozen=True):
-    """What a quantity uses of one tier, counted from 1: the units above `over`, up to and including its bound."""
+    """What a quantity uses of one tier, counted from 1: the units above `over`, up to and including its bound.
+
+    `fees` says how often the flat fee is due: once when the tier is entered, not at all when it was entered before,
+    minus once when the quantity fell out of it again.
+    """
 
     number: int
     over: Decimal
     units: Decimal
-    tier: Tier
+    tier: AnyTier
+    fees: int = 1
 
 
-def check_tiers(tiers: tuple[Tier, ...], *, key: str) -> None:
+def check_tiers(tiers: Sequence[AnyTier], *, key: str) -> None:
     """Refuse a ladder that leaves a quantity without a price, or gives it two."""
     if not 1 <= len(tiers) <= TIERS_MAX:
         raise InvalidTiers(f"give between 1 and {TIERS_MAX} tiers, not {len(tiers)}", key=key)
@@ -50,7 +84,18 @@ def check_tiers(tiers: tuple[Tier, ...], *, key: str) -> None:
             lower = tier.upper_bound
 
 
-def walk(tiers: tuple[Tier, ...], quantity: Decimal) -> Iterator[Step]:
+def check_event_bounds(tiers: Sequence[VolumeTier], *, key: str) -> None:
+    """Refuse bounds of a single event's fee that leave no fee between them."""
+    for index, tier in enumerate(tiers):
+        for name, bound in (("minPrice", tier.min_price), ("maxPrice", tier.max_price)):
+            if bound is not None:
+                check_price(bound, key=f"{key}[{index}].{name}")
+        if tier.min_price is not None and tier.max_price is not None and tier.min_price > tier.max_price:
+            message = f"minPrice {tier.min_price:f} must not be above maxPrice {tier.max_price:f}"
+            raise InvalidPrice(message, key=f"{key}[{index}].minPrice")
+
+
+def walk(tiers: Sequence[AnyTier], quantity: Decimal) -> Iterator[Step]:
     """The tiers that a quantity enters, lowest first. The first is entered even at zero."""
     if quantity < 0:
         raise NegativeUsage(f"tiers begin at zero, the quantity is {quantity:f}")
@@ -64,7 +109,30 @@ def walk(tiers: tuple[Tier, ...], quantity: Decimal) -> Iterator[Step]:
         over = reached
 
 
-def _check_numbers(tier: Tier, *, key: str) -> None:
+def climb(tiers: Sequence[AnyTier], *, before: Decimal | None, now: Decimal) -> Iterator[Step]:
+    """The steps from one quantity to another: what lies in each tier now, less what lay there before.
+
+    Without a before nothing was entered yet. Tiers in which nothing happens are left out.
+    """
+    if before is None:
+        yield from walk(tiers, now)
+        return
+    for new, old in zip_longest(walk(tiers, now), walk(tiers, before)):
+        if old is None:
+            yield new
+        elif new is None:
+            yield Step(old.number, old.over, -old.units, old.tier, -1)
+        elif new.units != old.units:
+            yield Step(new.number, new.over, subtract(new.units, old.units), new.tier, 0)
+
+
+def highest(tiers: Sequence[AnyTier], quantity: Decimal) -> Step:
+    """The highest tier that a quantity enters."""
+    *_, last = walk(tiers, quantity)
+    return last
+
+
+def _check_numbers(tier: AnyTier, *, key: str) -> None:
     check_price(tier.price, key=f"{key}.price")
     if tier.fee is not None:
         check_price(tier.fee, key=f"{key}.fee")

@@ -1,5 +1,6 @@
 """Prices: the reference's JSON, what is refused, and why."""
 
+import json
 from decimal import Decimal
 
 import msgspec
@@ -9,6 +10,8 @@ from rating import number
 from rating import price as prices
 from rating.error import (
     InexactNumber,
+    InvalidFrequency,
+    InvalidPrice,
     InvalidTiers,
     NegativePrice,
     UnknownCurrency,
@@ -16,8 +19,8 @@ from rating.error import (
     UsageInAdvance,
 )
 from rating.period import Frequency
-from rating.price import BillingType, PricingType
-from tests.build import fixed, graduated, linear, price
+from rating.price import BillingType, Commitment, PricingType, UsageCalculationPeriod
+from tests.build import fixed, graduated, linear, one_time, package, price, seats, volume
 
 FIXED = '{"pricingType":"FIXED","price":"10.5"}'
 LINEAR = '{"pricingType":"LINEAR","pricePerUnit":"0.00000025","usageMetricId":"m","isPricePercentage":true}'
@@ -27,7 +30,21 @@ GRADUATED = (
 )
 
 
-@pytest.mark.parametrize("raw", [FIXED, LINEAR, GRADUATED])
+PACKAGE = '{"pricingType":"PACKAGE","packageSize":"250","pricePerPackage":"10","usageMetricId":"m"}'
+VOLUME = (
+    '{"pricingType":"VOLUME","tiers":[{"price":"0.02","isPricePercentage":true,"minPrice":"1","maxPrice":"10"}],'
+    '"usageMetricId":"m"}'
+)
+SEATS = (
+    '{"pricingType":"SEAT_BASED","seatMetricId":"s","pricePerSeat":"15","prorationStrategy":"USE_MAXIMUM",'
+    '"contractedMinimumSeats":100,"tiers":[{"price":"12","upperBound":"15"},{"price":"15"}],'
+    '"overagesBillingFrequency":"MONTHLY","prorateFlatFees":true}'
+)
+ONE_TIME = '{"pricingType":"ONE_TIME","price":"500"}'
+STRUCTURES = (FIXED, LINEAR, GRADUATED, PACKAGE, VOLUME, SEATS, ONE_TIME)
+
+
+@pytest.mark.parametrize("raw", STRUCTURES)
 def test_a_structure_survives_the_way_there_and_back(raw):
     assert number.to_json(prices.decode_structure(raw.encode())) == raw.encode()
 
@@ -50,25 +67,17 @@ def test_structures_are_read_exactly(raw, expected):
     assert prices.decode_structure(msgspec.Raw(raw.encode())) == expected
 
 
-@pytest.mark.parametrize("kind", sorted(set(PricingType) - {"FIXED", "LINEAR", "GRADUATED"}))
-def test_kinds_of_price_that_are_not_billed_yet_are_refused_by_name(kind):
-    with pytest.raises(UnsupportedTerms, match=f"pricingType {kind} is not billed yet") as refused:
-        prices.decode_structure(f'{{"pricingType":"{kind}","tiers":[]}}'.encode())
+def test_every_kind_of_price_of_the_reference_has_a_structure():
+    found = {json.loads(raw)["pricingType"] for raw in STRUCTURES}
 
-    assert refused.value.key == "structure.pricingType"
-
-
-@pytest.mark.parametrize("mode", ["CUMULATIVE", "PERIODIC"])
-def test_ladders_over_several_periods_are_refused_by_name(mode):
-    with pytest.raises(UnsupportedTerms, match=f"usageCalculationMode {mode}"):
-        prices.decode_structure(GRADUATED.replace("BILLING_PERIOD", mode).encode())
+    assert found == set(PricingType)
 
 
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
         ("{}", "missing required field `pricingType`"),
-        ('{"pricingType":"FLAT"}', "Invalid enum value 'FLAT'"),
+        ('{"pricingType":"FLAT"}', "Invalid value 'FLAT'"),
         ('{"pricingType":"FIXED"}', "missing required field `price`"),
         ('{"pricingType":"FIXED","price":"1","extra":1}', "unknown field `extra`"),
         ('{"pricingType":"FIXED","price":true}', "Expected `decimal`, got `bool`"),
@@ -92,6 +101,14 @@ def test_what_is_malformed_raises_msgspecs_errors_with_the_path(raw, message):
         (LINEAR.replace("0.00000025", "-1"), NegativePrice, "structure.pricePerUnit"),
         (GRADUATED.replace('"100"', "0"), InvalidTiers, "structure.tiers[0].upperBound"),
         (GRADUATED.replace('"20"', '"-20"'), NegativePrice, "structure.tiers[0].fee"),
+        (ONE_TIME.replace("500", "-1"), NegativePrice, "structure.price"),
+        (PACKAGE.replace("250", "0"), InvalidPrice, "structure.packageSize"),
+        (PACKAGE.replace('"10"', '"-10"'), NegativePrice, "structure.pricePerPackage"),
+        (VOLUME.replace('"1"', '"11"'), InvalidPrice, "structure.tiers[0].minPrice"),
+        (VOLUME.replace('"10"', '"-10"'), NegativePrice, "structure.tiers[0].maxPrice"),
+        (SEATS.replace("100", "-1"), InvalidPrice, "structure.contractedMinimumSeats"),
+        (SEATS.replace('"15"}]', '"-15"}]'), NegativePrice, "structure.tiers[1].price"),
+        (SEATS.replace(',"upperBound":"15"', ""), InvalidTiers, "structure.tiers[0].upperBound"),
     ],
 )
 def test_numbers_without_a_price_are_refused_by_field(raw, kind, key):
@@ -113,10 +130,69 @@ def test_fixed_prices_can_be_billed_in_advance():
     assert price(fixed("10"), billing_type=BillingType.IN_ADVANCE).structure.price == Decimal(10)
 
 
-@pytest.mark.parametrize("frequency", [Frequency.ONE_TIME, Frequency.ON_DEMAND, Frequency.PER_EVENT])
-def test_frequencies_that_are_not_billed_yet_are_refused_by_name(frequency):
-    with pytest.raises(UnsupportedTerms, match=f"billingFrequency {frequency} is not billed yet"):
-        price(fixed("10"), billing_frequency=frequency)
+def test_billing_per_event_is_refused_by_name():
+    with pytest.raises(UnsupportedTerms, match="billingFrequency PER_EVENT is not billed"):
+        price(linear("10"), billing_frequency=Frequency.PER_EVENT)
+
+
+@pytest.mark.parametrize(
+    ("structure", "frequency"),
+    [
+        (one_time("500"), "MONTHLY"),
+        (fixed("10"), "ON_DEMAND"),
+        (linear("10"), "ONE_TIME"),
+        (seats("15"), "ONE_TIME"),
+        (seats("15"), "ON_DEMAND"),
+        (seats("15", overages="YEARLY"), "MONTHLY"),
+        (seats("15", overages="MONTHLY"), "WEEKLY"),
+    ],
+)
+def test_kinds_of_price_and_frequencies_that_do_not_fit_are_refused(structure, frequency):
+    with pytest.raises(InvalidFrequency) as refused:
+        price(structure, id="p1", billing_frequency=Frequency(frequency))
+
+    assert refused.value.price_id == "p1"
+
+
+@pytest.mark.parametrize("window", [None, ("MONTHLY", 0), ("MONTHLY", 101), ("WEEKLY", 1), ("MONTHLY", 2)])
+def test_a_periodic_ladder_needs_a_window_of_whole_billing_periods(window):
+    given = UsageCalculationPeriod(Frequency(window[0]), window[1]) if window else None
+    with pytest.raises(InvalidPrice) as refused:
+        price(
+            graduated("then 1", mode="PERIODIC"),
+            billing_frequency=Frequency.QUARTERLY,
+            usage_calculation_period=given,
+        )
+
+    assert refused.value.key == "usageCalculationPeriod"
+
+
+@pytest.mark.parametrize(
+    ("structure", "terms", "kind", "key"),
+    [
+        (fixed("10"), {"minimum": Decimal(1)}, InvalidPrice, "minimum"),
+        (fixed("10"), {"maximum": Decimal(1)}, InvalidPrice, "maximum"),
+        (linear("1"), {"minimum": Decimal(-1)}, NegativePrice, "minimum"),
+        (linear("1"), {"minimum": Decimal(2), "maximum": Decimal(1)}, InvalidPrice, "minimum"),
+        (linear("1"), {"commitment": Commitment(Decimal(-1), Decimal(1))}, NegativePrice, "commitment.amount"),
+        (linear("1"), {"commitment": Commitment(Decimal(1), Decimal(-1))}, NegativePrice, "commitment.overageRate"),
+        (linear("1"), {"prices_by_group": {"eu": Decimal(-1)}}, NegativePrice, "pricesByGroup.eu"),
+        (linear("1"), {"prices_by_group": {}}, InvalidPrice, "pricesByGroup"),
+        (graduated("then 1"), {"prices_by_group": {"eu": Decimal(1)}}, UnsupportedTerms, "pricesByGroup"),
+        (graduated("then 1"), {"commitment": Commitment(Decimal(1), Decimal(1))}, UnsupportedTerms, "commitment"),
+        (
+            linear("1"),
+            {"commitment": Commitment(Decimal(1), Decimal(1)), "prices_by_group": {"eu": Decimal(1)}},
+            InvalidPrice,
+            "pricesByGroup",
+        ),
+    ],
+)
+def test_extensions_that_contradict_the_price_are_refused_by_field(structure, terms, kind, key):
+    with pytest.raises(kind) as refused:
+        price(structure, id="p1", **terms)
+
+    assert (refused.value.key, refused.value.price_id) == (key, "p1")
 
 
 def test_a_price_needs_a_currency():
@@ -126,7 +202,15 @@ def test_a_price_needs_a_currency():
 
 @pytest.mark.parametrize(
     ("structure", "metric"),
-    [(fixed("1"), None), (linear("1", metric="a"), "a"), (graduated("then 1", metric="b"), "b")],
+    [
+        (fixed("1"), None),
+        (one_time("1"), None),
+        (seats("1"), None),
+        (linear("1", metric="a"), "a"),
+        (graduated("then 1", metric="b"), "b"),
+        (volume("then 1", metric="c"), "c"),
+        (package("250 @ 10", metric="d"), "d"),
+    ],
 )
 def test_only_usage_prices_read_a_metric(structure, metric):
     assert prices.metric_of(structure) == metric

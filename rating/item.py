@@ -1,0 +1,107 @@
+"""Items: lines in the making, and what is taken from them. The workbench of the pipeline in rating.bill.
+
+    Item      something that is owed: a part of a charge, or a true-up. Its line will say `net_minor`.
+    Taking    something that is taken off again as a negative line of its own: a discount, a credit, a maximum reached.
+              Each taking knows its share of every item, so that what is left of an item is always known.
+
+    left_minor = net_minor - everything taken
+
+Discounts that reduce rates change an item's exact amount, and it is rounded again from there; so each line is rounded
+once, from exact numbers. Nothing takes more than is left: no item goes below zero, hence no bill.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+from rating import money
+from rating.explanation import DiscountShare, Explanation
+from rating.invoice import BillWarning, LineKind
+from rating.number import subtract
+from rating.part import Part
+from rating.phase import Phase
+from rating.schedule import Charge
+
+
+class Item(msgspec.Struct):
+    """Something owed. `price_ids` are the prices that it counts for; one unless it is a true-up over several."""
+
+    kind: LineKind
+    title: str
+    charge: Charge
+    part: Part
+    price_ids: tuple[str, ...]
+    product_id: str | None
+    tax_rate: Decimal | None
+    currency: str
+    amount: Decimal
+    net_minor: int
+    left_minor: int
+    units_left: Decimal | None = None
+    tax_minor: int = 0
+    reductions: list[DiscountShare] = []
+
+    def reduce(self, by: Decimal, share: DiscountShare) -> None:
+        """Take off an exact amount by changing what the line says."""
+        taken_minor = self.net_minor - self.left_minor
+        self.amount = subtract(self.amount, by)
+        self.net_minor = money.round_minor(self.amount, self.currency)
+        self.left_minor = self.net_minor - taken_minor
+        self.reductions.append(share)
+
+
+class Taking(msgspec.Struct):
+    """A negative line in the making, with its share of each item, all of one tax rate."""
+
+    kind: LineKind
+    title: str
+    description: str | None
+    product_id: str | None
+    tax_rate: Decimal | None
+    explanation: Explanation
+    shares: list[tuple[Item, int]]
+    quantity: Decimal | None = None
+    grant_id: str | None = None
+    tax_minor: int = 0
+
+    @property
+    def net_minor(self) -> int:
+        return -sum(amount for _, amount in self.shares)
+
+
+class Draft(msgspec.Struct):
+    """A bill in the making. `start` and `end` are those of the schedule as it really runs."""
+
+    currency: str
+    start: date
+    end: date | None
+    phases: tuple[Phase, ...]
+    charges: tuple[Charge, ...]
+    items: list[Item] = []
+    takings: list[Taking] = []
+    warnings: list[BillWarning] = []
+
+    def charge_of(self, price_id: str, *, phase: int) -> Charge | None:
+        """The price's own charge on this bill, if it has one."""
+        for charge in self.charges:
+            if charge.price.id == price_id and charge.phase == phase and charge.reason == "SCHEDULE":
+                return charge
+        return None
+
+
+def left_of(items: Iterable[Item]) -> int:
+    """What is left of all of them together."""
+    return sum(item.left_minor for item in items)
+
+
+def take(items: Sequence[Item], amount_minor: int) -> list[tuple[Item, int]]:
+    """Take an amount off items in proportion to what is left of each, losing no unit."""
+    if len(items) == 1:
+        items[0].left_minor -= amount_minor
+        return [(items[0], amount_minor)]
+    shares = money.allocate(amount_minor, [item.left_minor for item in items])
+    for item, share in zip(items, shares, strict=True):
+        item.left_minor -= share
+    return [(item, share) for item, share in zip(items, shares, strict=True) if share]

@@ -1,0 +1,113 @@
+"""Layout: from items and takings to lines in groups, as they stand on the bill.
+
+Each product has a group, in the order in which the products appear: its charges, then what was added and taken off for
+it alone. What concerns the whole bill comes behind, in groups with a title: discounts, true-ups, credits (spec
+section 18).
+"""
+
+from decimal import Decimal
+
+from rating import money
+from rating.explanation import Explanation, Reduced
+from rating.invoice import Group, Line, LineKind
+from rating.item import Draft, Item, Taking
+from rating.number import ONE, rate, ratio
+from rating.part import RateDisplay
+from rating.period import Period
+from rating.terms import DiscountType
+
+_TITLES = {
+    LineKind.DISCOUNT: "Discounts",
+    LineKind.TRUE_UP: "Minimum",
+    LineKind.CREDIT: "Credits",
+}
+
+
+def grouped(draft: Draft) -> tuple[Group, ...]:
+    """Every item and every taking as a line of its group."""
+    of_products: dict[str, list[Line]] = {}
+    of_bill: dict[str, list[Line]] = {}
+    for line in [_item_line(item) for item in draft.items] + [_taking_line(taking) for taking in draft.takings]:
+        if line.product_id is not None:
+            of_products.setdefault(line.product_id, []).append(line)
+        else:
+            of_bill.setdefault(_TITLES[line.kind], []).append(line)
+    groups = [Group(product_id, tuple(members)) for product_id, members in of_products.items()]
+    groups.extend(Group(None, tuple(of_bill[title]), title) for title in _TITLES.values() if title in of_bill)
+    return tuple(groups)
+
+
+def _item_line(item: Item) -> Line:
+    part = item.part
+    quantity, line_rate = part.quantity, part.rate
+    if item.reductions:
+        quantity, line_rate = _reduced_rate(item)
+    return Line(
+        price_id=item.price_ids[0] if len(item.price_ids) == 1 else None,
+        product_id=item.product_id,
+        title=item.title,
+        description=part.description,
+        quantity=quantity,
+        rate=money.major(item.net_minor, item.currency) if line_rate is None else line_rate,
+        rate_display=RateDisplay.ABSOLUTE if line_rate is None else part.rate_display,
+        net_minor=item.net_minor,
+        service=item.charge.service,
+        explanation=_explained(item),
+        kind=item.kind,
+        tax_rate=item.tax_rate,
+        tax_minor=item.tax_minor,
+    )
+
+
+def _reduced_rate(item: Item) -> tuple[Decimal, Decimal | None]:
+    """The rate less its percentages; an amount taken off leaves a lump sum."""
+    part = item.part
+    in_percent = all(share.type == DiscountType.PERCENTAGE for share in item.reductions)
+    if part.rate is None or not in_percent or not part.amount:
+        return ONE, None
+    return part.quantity, rate(ratio(part.rate, part=item.amount, whole=part.amount))
+
+
+def _explained(item: Item) -> Explanation:
+    if not item.reductions:
+        return item.part.explanation
+    return Reduced(item.part.explanation, tuple(item.reductions), item.amount)
+
+
+def _taking_line(taking: Taking) -> Line:
+    item = taking.shares[0][0]
+    net_minor = taking.net_minor
+    amount = money.major(net_minor, item.currency)
+    has_rate = taking.quantity is not None and item.part.rate is not None and not item.reductions
+    prices = {one for found, _ in taking.shares for one in found.price_ids}
+    is_exact = has_rate and _says(taking, item, net_minor=net_minor)
+    return Line(
+        price_id=prices.pop() if len(prices) == 1 and taking.product_id is not None else None,
+        product_id=taking.product_id,
+        title=taking.title,
+        description=taking.description,
+        quantity=-taking.quantity if is_exact and taking.quantity is not None else ONE,
+        rate=item.part.rate if is_exact and item.part.rate is not None else amount,
+        rate_display=item.part.rate_display if is_exact else RateDisplay.ABSOLUTE,
+        net_minor=net_minor,
+        service=_service(taking),
+        explanation=taking.explanation,
+        kind=taking.kind,
+        tax_rate=taking.tax_rate,
+        tax_minor=taking.tax_minor,
+        grant_id=taking.grant_id,
+    )
+
+
+def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
+    """Whether units x the item's rate is what the line comes to; after discounts the units cost less."""
+    if taking.quantity is None or item.part.rate is None:
+        return False
+    return money.round_minor(-taking.quantity * item.part.rate, item.currency) == net_minor
+
+
+def _service(taking: Taking) -> Period:
+    services = [item.charge.service for item, _ in taking.shares]
+    if len(services) == 1:
+        return services[0]
+    return Period(min(one.start for one in services), max(one.end for one in services))
