@@ -20,7 +20,7 @@ import msgspec
 from rating import money
 from rating.explanation import CreditUsed
 from rating.invoice import Draw, LineKind
-from rating.item import Draft, Item, Taking, left_of, take
+from rating.item import Draft, Item, Taking, by_tax_rate, left_of, take
 from rating.number import ZERO, add, check, ratio, subtract
 from rating.period import grid
 from rating.phase import Phase
@@ -142,14 +142,11 @@ def _draw_money(draft: Draft, grant: Grant, items: Sequence[Item]) -> None:
     off = min(money.minor_within(grant.balance, draft.currency), left_of(items))
     if off <= 0:
         return
-    by_rate: dict[Decimal | None, list[tuple[Item, int]]] = {}
-    for item, part in take(items, off):
-        by_rate.setdefault(item.tax_rate, []).append((item, part))
     balance = grant.balance
-    for tax_rate, shares in by_rate.items():
+    for shares in by_tax_rate(take(items, off)):
         used = money.major(sum(part for _, part in shares), draft.currency)
         why = CreditUsed(grant.id, grant.unit, balance, used)
-        taking = Taking(LineKind.CREDIT, grant.name, None, None, tax_rate, why, shares)
+        taking = Taking(LineKind.CREDIT, grant.name, None, None, shares[0][0].tax_rate, why, shares)
         taking.grant_id = grant.id
         draft.takings.append(taking)
         balance = subtract(balance, used)

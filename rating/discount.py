@@ -17,7 +17,7 @@ from decimal import Decimal
 from rating import money
 from rating.explanation import DiscountShare, DiscountTaken
 from rating.invoice import LineKind
-from rating.item import Draft, Item, Taking, left_of, take
+from rating.item import Draft, Item, Taking, by_tax_rate, left_of, take
 from rating.number import EXACT, ZERO, add, multiply, plain, share, subtract
 from rating.part import SeatScope
 from rating.period import Frequency
@@ -56,14 +56,12 @@ def _is_target(discount: Discount, item: Item) -> bool:
 
 
 def _take_percentage(draft: Draft, discount: Discount, items: Iterable[Item]) -> None:
-    alike: dict[tuple[object, ...], list[Item]] = {}
+    alike: dict[tuple[int, int], list[Item]] = {}
     for item in items:
         days, full_days = _valid_days(discount, item.charge)
         if days:
-            key = (item.product_id if discount.restrict_to_prices else None, item.tax_rate, days, full_days)
-            alike.setdefault(key, []).append(item)
-    for members in alike.values():
-        days, full_days = _valid_days(discount, members[0].charge)
+            alike.setdefault((days, full_days), []).append(item)
+    for (days, full_days), members in alike.items():
         if discount.separate_line_item:
             base = left_of(members)
             off = money.whole(_percent(discount, Decimal(base), days=days, full_days=full_days))
@@ -100,15 +98,17 @@ def _take_off(draft: Draft, discount: Discount, items: list[Item], off: int, *, 
     if off <= 0:
         return
     base = left_of(items)
-    by_line: dict[tuple[str | None, Decimal | None], list[tuple[Item, int]]] = {}
+    of_products: dict[str | None, list[tuple[Item, int]]] = {}
     for item, part in take(items, off):
         product_id = item.product_id if discount.restrict_to_prices else None
-        by_line.setdefault((product_id, item.tax_rate), []).append((item, part))
-    for (product_id, tax_rate), shares in by_line.items():
+        of_products.setdefault(product_id, []).append((item, part))
+    lines = [(product_id, line) for product_id, found in of_products.items() for line in by_tax_rate(found)]
+    for product_id, shares in lines:
         taken = money.major(sum(part for _, part in shares), draft.currency)
         told = _share(discount, days=days[0], full_days=days[1], taken=taken)
         why = DiscountTaken(told, money.major(base, draft.currency))
         text = _description(discount, days=days[0], full_days=days[1])
+        tax_rate = shares[0][0].tax_rate
         draft.takings.append(Taking(LineKind.DISCOUNT, discount.message, text, product_id, tax_rate, why, shares))
 
 

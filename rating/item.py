@@ -41,7 +41,7 @@ class Item(msgspec.Struct):
     left_minor: int
     units_left: Decimal | None = None
     tax_minor: int = 0
-    reductions: list[DiscountShare] = []
+    reductions: tuple[DiscountShare, ...] = ()
 
     def reduce(self, by: Decimal, share: DiscountShare) -> None:
         """Take off an exact amount by changing what the line says."""
@@ -49,7 +49,7 @@ class Item(msgspec.Struct):
         self.amount = subtract(self.amount, by)
         self.net_minor = money.round_minor(self.amount, self.currency)
         self.left_minor = self.net_minor - taken_minor
-        self.reductions.append(share)
+        self.reductions = (*self.reductions, share)
 
 
 class Taking(msgspec.Struct):
@@ -101,7 +101,21 @@ def take(items: Sequence[Item], amount_minor: int) -> list[tuple[Item, int]]:
     if len(items) == 1:
         items[0].left_minor -= amount_minor
         return [(items[0], amount_minor)]
-    shares = money.allocate(amount_minor, [item.left_minor for item in items])
-    for item, share in zip(items, shares, strict=True):
-        item.left_minor -= share
-    return [(item, share) for item, share in zip(items, shares, strict=True) if share]
+    taken = []
+    for item, share in zip(items, money.allocate(amount_minor, [item.left_minor for item in items]), strict=True):
+        if share:
+            item.left_minor -= share
+            taken.append((item, share))
+    return taken
+
+
+def by_tax_rate(shares: Sequence[tuple[Item, int]]) -> list[list[tuple[Item, int]]]:
+    """The shares of a taking, apart for each tax rate: each becomes a line."""
+    first = shares[0][0].tax_rate
+    # Nearly always there is one rate, and comparing is ten times faster than hashing decimals.
+    if all(item.tax_rate == first for item, _ in shares):
+        return [list(shares)]
+    lines: dict[Decimal | None, list[tuple[Item, int]]] = {}
+    for item, share in shares:
+        lines.setdefault(item.tax_rate, []).append((item, share))
+    return list(lines.values())

@@ -84,6 +84,9 @@ def _reach(draft: Draft, amount: Decimal, charge: Charge, *, price_ids: tuple[st
 
 def _by_tax_rate(items: Iterable[Item], missing: int) -> list[tuple[Decimal | None, int]]:
     """Where the covered prices are taxed differently the true-up is split like what is paid for them."""
+    items = list(items)
+    if items and all(item.tax_rate == items[0].tax_rate for item in items):
+        return [(items[0].tax_rate, missing)]
     paid: dict[Decimal | None, int] = {}
     for item in items:
         paid[item.tax_rate] = paid.get(item.tax_rate, 0) + max(item.left_minor, 0)

@@ -15,6 +15,7 @@ from calendar import monthrange
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,8 @@ from rating.error import InvalidPeriod
 
 # Every month has these days; later ones must be clamped.
 _DAYS_EVERYWHERE = 28
+# Borders are the same for every schedule with the same billing day; this many are remembered.
+BORDERS_KEPT = 2**14
 
 
 class Frequency(StrEnum):
@@ -135,6 +138,7 @@ def _month_of(day: date) -> int:
     return day.year * 12 + day.month - 1
 
 
+@lru_cache(maxsize=BORDERS_KEPT)
 def _border(month: int, anchor_day: int) -> date:
     year, index = divmod(month, 12)
     if anchor_day > _DAYS_EVERYWHERE:

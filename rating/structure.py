@@ -15,7 +15,6 @@ money (spec sections 7 and 9). What each kind costs is in tariff.py and seat.py.
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import assert_never
 
 import msgspec
 
@@ -175,8 +174,8 @@ class SeatBased(_Structure, frozen=True, tag="SEAT_BASED"):
         return None if named in {None, OveragesFrequency.NONE} else Frequency(str(named))
 
 
-Metered = Linear | Package | Graduated | Volume
-Structure = OneTime | Fixed | Metered | SeatBased
+Structure = OneTime | Fixed | Linear | Package | Graduated | Volume | SeatBased
+_METERED = (Linear, Package, Graduated, Volume)
 
 
 def decode_structure(raw: bytes | str | msgspec.Raw) -> Structure:
@@ -186,13 +185,7 @@ def decode_structure(raw: bytes | str | msgspec.Raw) -> Structure:
 
 def metric_of(structure: Structure) -> str | None:
     """The usage metric that this price reads, if it reads one."""
-    match structure:
-        case OneTime() | Fixed() | SeatBased():
-            return None
-        case Linear() | Package() | Graduated() | Volume():
-            return structure.usage_metric_id
-        case never:
-            assert_never(never)
+    return structure.usage_metric_id if isinstance(structure, _METERED) else None
 
 
 _DECODER: msgspec.json.Decoder[Structure] = msgspec.json.Decoder(Structure)

@@ -12,11 +12,10 @@ from enum import StrEnum
 
 import msgspec
 
-from rating import money
 from rating.error import InvalidTax
 from rating.invoice import BillWarning
 from rating.item import Draft
-from rating.number import ONE, ZERO, check, multiply
+from rating.number import ONE, ZERO, check
 from rating.price import Price
 
 
@@ -59,18 +58,28 @@ def warnings(tax: Tax | None, draft: Draft) -> list[BillWarning]:
 
 def add_tax(draft: Draft) -> None:
     """Give every item and every taking its tax."""
-    if all(not item.tax_rate for item in draft.items):
-        return
-    left: dict[int, int] = {}
+    rates: dict[int, tuple[int, int]] = {}
+    left: dict[int, tuple[int, int]] = {}
     for item in draft.items:
-        item.tax_minor = _tax(item.net_minor, item.tax_rate)
-        left[id(item)] = item.net_minor
+        rate = item.tax_rate
+        if rate:
+            # Whole numbers are several times faster than decimals, and as exact.
+            ratio = rates.get(id(rate)) or rates.setdefault(id(rate), rate.as_integer_ratio())
+            item.tax_minor = _tax(item.net_minor, ratio)
+            left[id(item)] = item.net_minor, item.tax_minor
     for taking in draft.takings:
-        for item, amount in taking.shares:
-            before = left[id(item)]
-            left[id(item)] = before - amount
-            taking.tax_minor += _tax(before - amount, item.tax_rate) - _tax(before, item.tax_rate)
+        rate = taking.tax_rate
+        if rate:
+            ratio = rates[id(rate)]
+            for item, amount in taking.shares:
+                net_before, tax_before = left[id(item)]
+                net, tax = net_before - amount, _tax(net_before - amount, ratio)
+                left[id(item)] = net, tax
+                taking.tax_minor += tax - tax_before
 
 
-def _tax(net_minor: int, rate: Decimal | None) -> int:
-    return money.whole(multiply(Decimal(net_minor), rate)) if rate else 0
+def _tax(net_minor: int, ratio: tuple[int, int]) -> int:
+    """The one rounding, half away from zero, in whole numbers."""
+    numerator, denominator = ratio
+    rounded = (2 * abs(net_minor) * numerator + denominator) // (2 * denominator)
+    return rounded if net_minor >= 0 else -rounded
