@@ -25,7 +25,7 @@ from rating.number import ZERO, add, check, ratio, subtract
 from rating.period import grid
 from rating.phase import Phase
 from rating.price import metric_of
-from rating.schedule import Schedule, anchored
+from rating.schedule import Charge, Schedule, anchored
 from rating.terms import CreditUnit, GrantTerms, RolloverMode
 
 _NEVER = date.max
@@ -69,7 +69,8 @@ def draw(draft: Draft, grants: Sequence[Grant]) -> None:
     """Take off what the grants pay."""
     usable = [grant for grant in grants if grant.balance > 0]
     for grant in sorted(usable, key=_burn_order):
-        items = [item for item in draft.items if _pays(grant, item)]
+        valid = {id(charge) for charge in draft.charges if _is_valid(grant, charge)}
+        items = [item for item in draft.items if id(item.charge) in valid and _pays(grant, item)]
         if items and grant.unit is CreditUnit.METRIC:
             _draw_units(draft, grant, items)
         elif items:
@@ -104,9 +105,13 @@ def _burn_order(grant: Grant) -> tuple[bool, date, date]:
     return grant.unit is CreditUnit.CURRENCY, grant.end or _NEVER, grant.start
 
 
+def _is_valid(grant: Grant, charge: Charge) -> bool:
+    pay_day = charge.pay_day
+    return grant.start <= pay_day and (grant.end is None or pay_day < grant.end)
+
+
 def _pays(grant: Grant, item: Item) -> bool:
-    pay_day = item.charge.pay_day
-    if item.left_minor <= 0 or pay_day < grant.start or (grant.end is not None and pay_day >= grant.end):
+    if item.left_minor <= 0:
         return False
     if grant.restrict_to_prices and not set(item.price_ids) <= set(grant.restrict_to_prices):
         return False

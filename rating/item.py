@@ -26,7 +26,10 @@ from rating.schedule import Charge
 
 
 class Item(msgspec.Struct):
-    """Something owed. `price_ids` are the prices that it counts for; one unless it is a true-up over several."""
+    """Something owed. `price_ids` are the prices that it counts for; one unless it is a true-up over several.
+
+    `taxed` is what was left, and the tax on it, as far as takings have been taxed.
+    """
 
     kind: LineKind
     title: str
@@ -41,6 +44,7 @@ class Item(msgspec.Struct):
     left_minor: int
     units_left: Decimal | None = None
     tax_minor: int = 0
+    taxed: tuple[int, int] = (0, 0)
     reductions: tuple[DiscountShare, ...] = ()
 
     def reduce(self, by: Decimal, share: DiscountShare) -> None:
@@ -68,7 +72,7 @@ class Taking(msgspec.Struct):
 
     @property
     def net_minor(self) -> int:
-        return -sum(amount for _, amount in self.shares)
+        return -sum([amount for _, amount in self.shares])
 
 
 class Draft(msgspec.Struct):
@@ -93,7 +97,7 @@ class Draft(msgspec.Struct):
 
 def left_of(items: Iterable[Item]) -> int:
     """What is left of all of them together."""
-    return sum(item.left_minor for item in items)
+    return sum([item.left_minor for item in items])
 
 
 def take(items: Sequence[Item], amount_minor: int) -> list[tuple[Item, int]]:

@@ -8,7 +8,7 @@ section 18).
 from decimal import Decimal
 
 from rating import money
-from rating.explanation import Explanation, Reduced
+from rating.explanation import Reduced
 from rating.invoice import Group, Line, LineKind
 from rating.item import Draft, Item, Taking
 from rating.number import ONE, rate, ratio
@@ -27,7 +27,9 @@ def grouped(draft: Draft) -> tuple[Group, ...]:
     """Every item and every taking as a line of its group."""
     of_products: dict[str, list[Line]] = {}
     of_bill: dict[str, list[Line]] = {}
-    for line in [_item_line(item) for item in draft.items] + [_taking_line(taking) for taking in draft.takings]:
+    lines = [_item_line(item) for item in draft.items]
+    lines += [_taking_line(taking) for taking in draft.takings]
+    for line in lines:
         if line.product_id is not None:
             of_products.setdefault(line.product_id, []).append(line)
         else:
@@ -39,23 +41,26 @@ def grouped(draft: Draft) -> tuple[Group, ...]:
 
 def _item_line(item: Item) -> Line:
     part = item.part
-    quantity, line_rate = part.quantity, part.rate
+    quantity, line_rate, display, why = part.quantity, part.rate, part.rate_display, part.explanation
     if item.reductions:
         quantity, line_rate = _reduced_rate(item)
+        why = Reduced(why, item.reductions, item.amount)
+    if line_rate is None:
+        line_rate, display = money.major(item.net_minor, item.currency), RateDisplay.ABSOLUTE
     return Line(
-        price_id=item.price_ids[0] if len(item.price_ids) == 1 else None,
-        product_id=item.product_id,
-        title=item.title,
-        description=part.description,
-        quantity=quantity,
-        rate=money.major(item.net_minor, item.currency) if line_rate is None else line_rate,
-        rate_display=RateDisplay.ABSOLUTE if line_rate is None else part.rate_display,
-        net_minor=item.net_minor,
-        service=item.charge.service,
-        explanation=_explained(item),
-        kind=item.kind,
-        tax_rate=item.tax_rate,
-        tax_minor=item.tax_minor,
+        item.price_ids[0] if len(item.price_ids) == 1 else None,
+        item.product_id,
+        item.title,
+        part.description,
+        quantity,
+        line_rate,
+        display,
+        item.net_minor,
+        item.charge.service,
+        why,
+        item.kind,
+        item.tax_rate,
+        item.tax_minor,
     )
 
 
@@ -68,27 +73,20 @@ def _reduced_rate(item: Item) -> tuple[Decimal, Decimal | None]:
     return part.quantity, rate(ratio(part.rate, part=item.amount, whole=part.amount))
 
 
-def _explained(item: Item) -> Explanation:
-    if not item.reductions:
-        return item.part.explanation
-    return Reduced(item.part.explanation, tuple(item.reductions), item.amount)
-
-
 def _taking_line(taking: Taking) -> Line:
     item = taking.shares[0][0]
     net_minor = taking.net_minor
-    amount = money.major(net_minor, item.currency)
-    has_rate = taking.quantity is not None and item.part.rate is not None and not item.reductions
-    prices = {one for found, _ in taking.shares for one in found.price_ids}
-    is_exact = has_rate and _says(taking, item, net_minor=net_minor)
+    quantity, line_rate, display = ONE, money.major(net_minor, item.currency), RateDisplay.ABSOLUTE
+    if taking.quantity is not None and item.part.rate is not None and _says(taking, item, net_minor=net_minor):
+        quantity, line_rate, display = -taking.quantity, item.part.rate, item.part.rate_display
     return Line(
-        price_id=prices.pop() if len(prices) == 1 and taking.product_id is not None else None,
+        price_id=_price(taking),
         product_id=taking.product_id,
         title=taking.title,
         description=taking.description,
-        quantity=-taking.quantity if is_exact and taking.quantity is not None else ONE,
-        rate=item.part.rate if is_exact and item.part.rate is not None else amount,
-        rate_display=item.part.rate_display if is_exact else RateDisplay.ABSOLUTE,
+        quantity=quantity,
+        rate=line_rate,
+        rate_display=display,
         net_minor=net_minor,
         service=_service(taking),
         explanation=taking.explanation,
@@ -97,6 +95,14 @@ def _taking_line(taking: Taking) -> Line:
         tax_minor=taking.tax_minor,
         grant_id=taking.grant_id,
     )
+
+
+def _price(taking: Taking) -> str | None:
+    """The price that it concerns, if it stands with its product and concerns one."""
+    if taking.product_id is None:
+        return None
+    prices = {one for item, _ in taking.shares for one in item.price_ids}
+    return prices.pop() if len(prices) == 1 else None
 
 
 def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
@@ -108,6 +114,6 @@ def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
 
 def _service(taking: Taking) -> Period:
     services = [item.charge.service for item, _ in taking.shares]
-    if len(services) == 1:
+    if services.count(services[0]) == len(services):
         return services[0]
     return Period(min(one.start for one in services), max(one.end for one in services))

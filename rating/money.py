@@ -76,11 +76,12 @@ def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
     sum_of_weights = sum(weights)
     if sum_of_weights == 0:
         return [total_minor, *([0] * (len(weights) - 1))]
-    shares = [total_minor * weight // sum_of_weights for weight in weights]
+    exact = [divmod(total_minor * weight, sum_of_weights) for weight in weights]
+    shares = [quotient for quotient, _ in exact]
     left = total_minor - sum(shares)
     if left:
-        by_remainder = sorted(range(len(weights)), key=lambda n: -(total_minor * weights[n] % sum_of_weights))
-        for n in by_remainder[:left]:
+        remainders = [-remainder for _, remainder in exact]
+        for n in sorted(range(len(weights)), key=remainders.__getitem__)[:left]:
             shares[n] += 1
     return shares
 
