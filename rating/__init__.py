@@ -2,28 +2,32 @@
 
 Owns
     The nouns of billing and their arithmetic: money and currencies, what a usage metric counts, periods cut from a
-    billing day, prices and their tiers, schedules, the charges that fall due, and `bill`, the one pipeline from known
-    facts to the lines of an invoice, each with its explanation. What cannot be billed is refused with a typed error
-    (`rating.error`), never guessed.
+    billing day, prices and their tiers, seats, schedules and their phases, the charges that fall due, discounts,
+    minimums, credits, tax, and `bill`, the one pipeline from known facts to the lines of an invoice, each with its
+    explanation. What was billed too early or too late is answered by `difference`, which adds lines and changes none.
+    What cannot be billed is refused with a typed error (`rating.error`), never guessed.
 
 Does not own
     Where facts come from and where bills go: events and counters (meter), rows (store), runs, numbers and documents
     (invoicer), JSON requests and HTTP statuses (api). It knows no account, no customer and no time zone of its own:
-    whoever calls turns dates into instants with `period.instants` and a zone.
+    whoever calls turns dates into instants with `period.instants` and a zone, finds tax rates and sums children.
 
 Words for time
     service period: what a line is for. full period: the undivided period of a price's frequency, the measure of
-    proration. billing period: what the whole bill is for. bill date: the day on which charges fall due. Periods are
-    half-open ranges of dates; instants are aware and in UTC.
+    proration. billing period: what the whole bill is for. bill date: the day on which charges fall due. pay day: the
+    day on which a credit grant must be valid to pay a charge. ladder: the days over which tiers are climbed. Periods
+    are half-open ranges of dates; instants are aware and in UTC.
 
 Invariants
     The same input gives the same bytes. Each line is rounded once; the total is the sum of the lines. Adjacent periods
     meet. Over the life of a schedule every service period of every price is charged exactly once. Quantities and prices
-    are exact decimals and no arithmetic rounds silently. Money never travels without its currency.
+    are exact decimals and no arithmetic rounds silently. Money never travels without its currency. Splitting loses no
+    minor unit. Nothing takes more than is left: no discount or credit makes a bill negative, no grant is overdrawn.
 
 Start reading at
     bill.py (the order of the steps), then schedule.py (what falls due when) and tariff.py (what each kind of price
-    costs). Nouns are exported here; verbs are called through their module: `bill.bill(x)`, `money.round_minor(x)`.
+    costs). needs.py says what must be known before. Nouns are exported here; verbs are called through their module:
+    `bill.bill(x)`, `bill.needs(schedule, date)`, `money.round_minor(x)`.
 """
 
 from rating.bill import BillInput
@@ -61,7 +65,6 @@ from rating.explanation import (
     CommitmentShortfall,
     CommittedUsage,
     CreditUsed,
-    CustomerShare,
     DiscountShare,
     DiscountTaken,
     EventFees,
@@ -72,7 +75,6 @@ from rating.explanation import (
     MaximumReached,
     OneTimeFee,
     PackageUsage,
-    Reading,
     Reduced,
     SeatFee,
     Seats,
@@ -90,6 +92,7 @@ from rating.part import Part, RateDisplay, SeatScope
 from rating.period import Frequency, Grid, Period
 from rating.phase import Milestone, Phase, RecurrencePreference
 from rating.price import BillingType, Commitment, Price, UsageCalculationPeriod
+from rating.reading import CustomerShare, Reading
 from rating.schedule import Charge, ChargeReason, Schedule
 from rating.seat import SeatChange, SeatKey
 from rating.structure import (

@@ -8,10 +8,11 @@ In a partial period the committed amount follows the days like a fixed fee (rati
 from collections.abc import Iterator
 from decimal import Decimal
 
-from rating.explanation import CommitmentOverage, CommitmentShortfall, CommittedUsage, Reading
+from rating.explanation import CommitmentOverage, CommitmentShortfall, CommittedUsage
 from rating.number import ONE, multiply, rate, ratio, share, subtract
 from rating.part import Part, display
 from rating.price import Commitment, Linear
+from rating.reading import Reading
 from rating.schedule import Charge
 
 

@@ -48,7 +48,7 @@ def _item_line(item: Item) -> Line:
     if line_rate is None:
         line_rate, display = money.major(item.net_minor, item.currency), RateDisplay.ABSOLUTE
     return Line(
-        item.price_ids[0] if len(item.price_ids) == 1 else None,
+        item.price_ids[0] if len(item.price_ids) == 1 and item.product_id is not None else None,
         item.product_id,
         item.title,
         part.description,

@@ -109,6 +109,8 @@ def _check_end(phase: Phase, *, end: date | None, is_last: bool, key: str) -> No
     if phase.milestone is not None:
         if phase.end is not None:
             raise InvalidSchedule("a phase with a milestone has no endDate: it ends when it is completed", key=key)
+        if is_last and end is not None:
+            raise InvalidSchedule("a schedule that ends with a milestone has no endDate", key="endDate")
         return
     if is_last and phase.end != end:
         raise InvalidSchedule("the last phase must end with the schedule", key=key)

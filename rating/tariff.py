@@ -16,7 +16,6 @@ from rating.explanation import (
     LinearUsage,
     OneTimeFee,
     PackageUsage,
-    Reading,
     TierFee,
     TierUsage,
     VolumeUsage,
@@ -25,6 +24,7 @@ from rating.number import EXACT, ONE, ZERO, ceiling, multiply, plain, share, sub
 from rating.part import Part, display
 from rating.period import Frequency, Period
 from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume, metric_of
+from rating.reading import Reading
 from rating.schedule import Charge
 from rating.seat import SeatChange, seat_parts
 from rating.tier import Step, VolumeTier, climb, highest
@@ -117,7 +117,7 @@ def _at_rate(reading: Reading, rate: Decimal, *, is_percentage: bool, descriptio
 def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
     """Packages begun x price; a partial package is charged in full (case 11)."""
     reading, before = _readings(charge, usage)
-    if _is_idle(charge, reading):
+    if _is_idle(charge, reading, before):
         return
     if reading.quantity < 0:
         raise NegativeUsage(f"packages begin at zero, the quantity is {reading.quantity:f}")
@@ -136,7 +136,7 @@ def _graduated(price: Graduated, charge: Charge, usage: Mapping[UsageKey, Usage]
     On a ladder over several periods only what is new since the periods before (cases 14 and 34).
     """
     reading, before = _readings(charge, usage)
-    if _is_idle(charge, reading):
+    if _is_idle(charge, reading, before):
         return
     steps = list(climb(price.tiers, before=before, now=reading.quantity))
     if not steps:
@@ -170,7 +170,7 @@ def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
     On demand the whole ladder is priced again each day and what the days before came to is taken off.
     """
     reading, before = _readings(charge, usage)
-    if _is_idle(charge, reading):
+    if _is_idle(charge, reading, before):
         return
     keys = usage_keys(charge)
     step = highest(price.tiers, reading.quantity)
@@ -249,9 +249,9 @@ def _readings(charge: Charge, usage: Mapping[UsageKey, Usage]) -> tuple[Reading,
     return now, before
 
 
-def _is_idle(charge: Charge, reading: Reading) -> bool:
-    """On demand a day without usage so far has nothing to bill (case 34)."""
-    return charge.price.billing_frequency is Frequency.ON_DEMAND and reading.quantity == 0
+def _is_idle(charge: Charge, reading: Reading, before: Decimal | None = None) -> bool:
+    """On demand a day that adds no usage has nothing to bill (case 34)."""
+    return charge.price.billing_frequency is Frequency.ON_DEMAND and reading.quantity == (before or ZERO)
 
 
 def _unmoved(step: Step) -> Step:

@@ -15,9 +15,9 @@ from decimal import Decimal
 import msgspec
 
 from rating.error import InconsistentUsage, MissingUsage
-from rating.explanation import CustomerShare, Reading
 from rating.number import EXACT, ZERO, add
 from rating.period import Period
+from rating.reading import CustomerShare, Reading
 
 
 class UsageKey(msgspec.Struct, frozen=True):

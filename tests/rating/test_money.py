@@ -90,3 +90,44 @@ def test_money_has_no_truth_value():
 def test_unknown_currencies_have_no_text():
     with pytest.raises(UnknownCurrency):
         money.format_minor(1, "XXX")
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "expected"),
+    [
+        pytest.param(100, [800, 200], [80, 20], id="case 59"),
+        pytest.param(100, [1, 1, 1], [34, 33, 33], id="equal remainders are served in order"),
+        pytest.param(1, [1, 2, 1], [0, 1, 0], id="the largest remainder first"),
+        pytest.param(5, [0, 0], [5, 0], id="nothing to go by"),
+        pytest.param(0, [3, 4], [0, 0], id="nothing to split"),
+        pytest.param(7, [7], [7], id="one share"),
+    ],
+)
+def test_allocate(total, weights, expected):
+    assert money.allocate(total, weights) == expected
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=20), st.integers(0, 10**12))
+def test_allocation_loses_no_unit_and_gives_nobody_a_unit_more_than_fair(weights, total):
+    shares = money.allocate(total, weights)
+
+    assert sum(shares) == total
+    if sum(weights):
+        assert all(
+            abs(share * sum(weights) - total * weight) < sum(weights)
+            for share, weight in zip(shares, weights, strict=True)
+        )
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20), st.integers(0, 1000))
+def test_a_part_of_the_whole_takes_no_more_than_there_is_of_anything(weights, permille):
+    total = sum(weights) * permille // 1000
+
+    assert all(
+        share <= weight for share, weight in zip(money.allocate(total, weights), weights, strict=True) if sum(weights)
+    )
+
+
+@pytest.mark.parametrize(("amount", "expected"), [("12.349", 1234), ("0.009", 0), ("-0.001", -1)])
+def test_a_balance_is_never_rounded_up(amount, expected):
+    assert money.minor_within(Decimal(amount), "USD") == expected

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rating import period
 from rating.error import InvalidPeriod
-from rating.period import MONTHS, Frequency, Period
+from rating.period import DAYS, MONTHS, Frequency, Period
 from tests.build import day, days, month
 
 DAY = timedelta(days=1)
@@ -42,6 +42,26 @@ def test_adjacent_periods_meet_over_ten_years(frequency, anchor_day):
         assert all(left.end == right.start for left, right in pairwise(found))
 
 
+@pytest.mark.parametrize("frequency", DAYS)
+@pytest.mark.parametrize("start", STARTS)
+def test_weeks_and_days_meet_from_the_start_over_ten_years(frequency, start):
+    found = walked(period.grid(start, frequency=frequency, anchor_day=31), start)
+
+    assert found[0].start == start
+    assert {one.days for one in found} == {DAYS[frequency]}
+    assert all(left.end == right.start for left, right in pairwise(found))
+
+
+@pytest.mark.parametrize("interval", [2, 3, 7])
+def test_windows_of_several_periods_meet_and_hold_whole_ones(interval):
+    start = date(2023, 3, 14)
+    windows = walked(period.grid(start, frequency=Frequency.MONTHLY, anchor_day=31, interval=interval), start)
+    months = walked(period.grid(start, frequency=Frequency.MONTHLY, anchor_day=31), windows[0].start)
+
+    assert all(left.end == right.start for left, right in pairwise(windows))
+    assert {window.start for window in windows[:-2]} <= {one.start for one in months}
+
+
 @pytest.mark.parametrize("frequency", MONTHS)
 @pytest.mark.parametrize("anchor_day", ANCHOR_DAYS)
 def test_every_day_lies_in_the_period_around_it(frequency, anchor_day):
@@ -53,7 +73,7 @@ def test_every_day_lies_in_the_period_around_it(frequency, anchor_day):
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("frequency", MONTHS)
+@pytest.mark.parametrize("frequency", [*MONTHS, Frequency.WEEKLY])
 def test_adjacent_periods_meet_as_instants(frequency, zone):
     for anchor_day in (1, 15, 31):
         grid = period.grid(date(2007, 12, 30), frequency=frequency, anchor_day=anchor_day)
@@ -154,6 +174,33 @@ def test_a_period_is_cut_to_what_lies_inside(start, end, expected):
 def test_an_empty_period_is_refused(end):
     with pytest.raises(InvalidPeriod, match="start on 2025-02-01"):
         days("2025-02-01", end)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (None, None, 28),
+        ("2025-02-01", "2025-03-01", 28),
+        ("2025-02-27", None, 2),
+        (None, "2025-02-02", 1),
+        ("2025-02-10", "2025-02-11", 1),
+        (None, "2025-02-01", 0),
+        ("2025-03-01", None, 0),
+        ("2024-01-01", "2024-02-01", 0),
+    ],
+)
+def test_days_within_a_range_are_counted(start, end, expected):
+    first, last = (day(text) if text else None for text in (start, end))
+
+    assert month("2025-02").days_within(start=first, end=last) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "months", "expected"),
+    [("2025-01-31", 1, "2025-02-28"), ("2025-01-15", 12, "2026-01-15"), ("2024-02-29", 12, "2025-02-28")],
+)
+def test_the_same_day_of_a_later_month_clamps(start, months, expected):
+    assert period.month_later(day(start), months=months) == day(expected)
 
 
 def test_days_are_counted():

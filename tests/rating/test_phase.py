@@ -198,6 +198,14 @@ def test_milestones_that_contradict_their_phase_are_refused(changes, message):
         phased(phase(fee(), start="2025-01-01", **changes), phase(fee(), start="2025-02-01"))
 
 
+def test_a_schedule_that_ends_with_a_milestone_is_open():
+    last = phase(fee(), start="2025-01-01", milestone=Milestone("done"))
+
+    assert schedules.next_bill_date(phased(last), day("2030-01-01")) == day("2030-02-01")
+    with pytest.raises(InvalidSchedule, match="has no endDate"):
+        msgspec.structs.replace(phased(last), end=day("2026-01-01"))
+
+
 # What holds for every schedule of several phases
 
 

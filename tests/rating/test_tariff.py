@@ -236,6 +236,13 @@ def test_on_demand_a_day_without_any_usage_has_nothing_to_say(structure):
     assert list(billed(contract, "2025-01-05", calls="0").lines()) == []
 
 
+@pytest.mark.parametrize("structure", [graduated(CASE_6_TIERS), volume(CASE_6_TIERS), package("250 @ 10"), linear("1")])
+def test_on_demand_a_day_that_adds_nothing_has_nothing_to_say(structure):
+    contract = schedule(price(structure, billing_frequency=Frequency.ON_DEMAND))
+
+    assert list(billed(contract, "2025-01-13", calls={"2025-01-10": "80"}).lines()) == []
+
+
 @pytest.mark.parametrize(
     ("structure", "expected"),
     [
