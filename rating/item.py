@@ -117,7 +117,7 @@ def by_tax_rate(shares: Sequence[tuple[Item, int]]) -> list[list[tuple[Item, int
     """The shares of a taking, apart for each tax rate: each becomes a line."""
     first = shares[0][0].tax_rate
     # Nearly always there is one rate, and comparing is ten times faster than hashing decimals.
-    if all(item.tax_rate == first for item, _ in shares):
+    if all(item.tax_rate is first or item.tax_rate == first for item, _ in shares):
         return [list(shares)]
     lines: dict[Decimal | None, list[tuple[Item, int]]] = {}
     for item, share in shares:

@@ -51,7 +51,7 @@ def warnings(tax: Tax | None, draft: Draft) -> list[BillWarning]:
     """A taxed customer's prices without a rate: a person must look before the bill is issued."""
     if tax is None or tax.status is not TaxStatus.TAXED:
         return []
-    ids = dict.fromkeys(one for item in draft.items if item.tax_rate is None for one in item.price_ids)
+    ids = dict.fromkeys([one for item in draft.items if item.tax_rate is None for one in item.price_ids])
     message = "No tax rate is known for this price; set one before the invoice is issued."
     return [BillWarning("TAX_RATE_MISSING", message, price_id) for price_id in ids]
 
