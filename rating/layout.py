@@ -11,7 +11,7 @@ from rating import money
 from rating.explanation import Reduced
 from rating.invoice import Group, Line, LineKind
 from rating.item import Draft, Item, Taking
-from rating.number import ONE, rate, ratio
+from rating.number import ONE, multiply, rate, ratio
 from rating.part import RateDisplay
 from rating.period import Period
 from rating.terms import DiscountType
@@ -78,7 +78,7 @@ def _taking_line(taking: Taking) -> Line:
     net_minor = taking.net_minor
     quantity, line_rate, display = ONE, money.major(net_minor, item.currency), RateDisplay.ABSOLUTE
     if taking.quantity is not None and item.part.rate is not None and _says(taking, item, net_minor=net_minor):
-        quantity, line_rate, display = -taking.quantity, item.part.rate, item.part.rate_display
+        quantity, line_rate, display = taking.quantity.copy_negate(), item.part.rate, item.part.rate_display
     return Line(
         price_id=_price(taking),
         product_id=taking.product_id,
@@ -109,7 +109,7 @@ def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
     """Whether units x the item's rate is what the line comes to; after discounts the units cost less."""
     if taking.quantity is None or item.part.rate is None:
         return False
-    return money.round_minor(-taking.quantity * item.part.rate, item.currency) == net_minor
+    return money.round_minor(multiply(taking.quantity, item.part.rate), item.currency) == -net_minor
 
 
 def _service(taking: Taking) -> Period:

@@ -50,7 +50,8 @@ def rate(value: Decimal) -> Decimal:
 
 def ceiling(quantity: Decimal, *, size: Decimal) -> Decimal:
     """How many packages of this size hold the quantity, exactly; none for nothing."""
-    return _DIVISION.divide_int(quantity, size) + (1 if _DIVISION.remainder(quantity, size) else 0)
+    full = _DIVISION.divide_int(quantity, size)
+    return add(full, ONE) if _DIVISION.remainder(quantity, size) else full
 
 
 def check(value: Decimal, *, key: str) -> None:

@@ -121,7 +121,7 @@ def climb(tiers: Sequence[AnyTier], *, before: Decimal | None, now: Decimal) -> 
         if old is None:
             yield new
         elif new is None:
-            yield Step(old.number, old.over, -old.units, old.tier, -1)
+            yield Step(old.number, old.over, old.units.copy_negate(), old.tier, -1)
         elif new.units != old.units:
             yield Step(new.number, new.over, subtract(new.units, old.units), new.tier, 0)
 

@@ -2,7 +2,7 @@
 
 import json
 import typing
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 
@@ -108,6 +108,14 @@ def test_what_was_kept_is_read_back():
         *("FIXED", "REDUCED", "LINEAR", "COMMITTED", "OVERAGE", "SHORTFALL", "MAXIMUM", "TIER", "TIER_FEE", "VOLUME"),
         *("EVENT_FEES", "PACKAGE", "SEATS", "SEAT_FEE", "ONE_TIME", "DISCOUNT", "TRUE_UP", "CREDIT"),
     } - {"FIXED"}
+
+
+def test_a_bill_with_everything_does_not_depend_on_the_callers_context():
+    expected = number.to_json(everything())
+    with localcontext(prec=2):
+        found = everything()
+
+    assert number.to_json(found) == expected
 
 
 def test_a_line_keeps_less_than_two_kilobytes():

@@ -1,19 +1,20 @@
 """Tariffs: the worked cases of every kind of usage price, with both sides of each boundary."""
 
 from collections import Counter
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rating import tier
 from rating.error import InconsistentUsage, MissingUsage, NegativeUsage
 from rating.explanation import EventFees, LinearUsage, PackageUsage, TierUsage, VolumeUsage
 from rating.period import Frequency
 from rating.price import BillingType, Commitment, UsageCalculationPeriod
 from rating.usage import Usage
-from tests.build import billed, fixed, graduated, linear, one_time, package, price, schedule, usd, volume
+from tests.build import billed, fixed, graduated, linear, one_time, package, price, schedule, tiers, units, usd, volume
 
 CASE_6_TIERS = "0-100 @ 1.00 + 20, then 0.75 + 50"
 FEBRUARY = "2025-02-01"
@@ -294,6 +295,28 @@ def test_every_kind_explains_itself(structure, kind):
     assert isinstance(line.explanation, kind)
 
 
+@pytest.mark.parametrize(
+    "structure", [package("7 @ 3"), volume(CASE_6_TIERS), graduated(CASE_6_TIERS, mode="CUMULATIVE")]
+)
+def test_long_quantities_lose_no_digit_whatever_the_callers_context(structure):
+    contract = schedule(price(structure), price(linear("0.1"), id="x"))
+    expected = billed(contract, FEBRUARY, calls="1234567890123.456", grants=(units("1234567.5"),))
+    with localcontext(prec=2):
+        found = billed(contract, FEBRUARY, calls="1234567890123.456", grants=(units("1234567.5"),))
+
+    assert found == expected
+
+
+@pytest.mark.parametrize("fallen_to", ["150", "99.5"])
+def test_units_given_back_lose_no_digit_either(fallen_to):
+    ladder = tiers(CASE_6_TIERS)
+    with localcontext(prec=2):
+        found = list(tier.climb(ladder, before=Decimal("1234567.891"), now=Decimal(fallen_to)))
+
+    total = sum((Fraction(step.units) for step in found), Fraction(0))
+    assert total == Fraction(fallen_to) - Fraction("1234567.891")
+
+
 def cents(bill):
     return bill.total().amount_minor
 
@@ -301,9 +324,9 @@ def cents(bill):
 @given(st.lists(quantities, min_size=1, max_size=12))
 def test_graduated_in_one_go_is_the_sum_of_its_days(used):
     days = {f"2025-01-{n + 1:02}": str(quantity) for n, quantity in enumerate(used)}
-    tiers = "0-100 @ 1.00 + 20, 100-5000.5 @ 0 + 1, then 2.34"
-    whole = schedule(price(graduated(tiers)))
-    daily = schedule(price(graduated(tiers, mode="CUMULATIVE"), billing_frequency=Frequency.DAILY))
+    ladder = "0-100 @ 1.00 + 20, 100-5000.5 @ 0 + 1, then 2.34"
+    whole = schedule(price(graduated(ladder)))
+    daily = schedule(price(graduated(ladder, mode="CUMULATIVE"), billing_frequency=Frequency.DAILY))
     parts = [billed(daily, f"2025-01-{n + 1:02}", calls=days) for n in range(1, 31)] + [
         billed(daily, FEBRUARY, calls=days)
     ]
