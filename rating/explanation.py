@@ -5,17 +5,13 @@ A tagged union by `kind`, kept as JSON beside the line (camelCase, Decimals as p
     {"kind": "FIXED", "price": "500", "days": 18, "fullDays": 31, "amount": "290.322580645161290322580645"}
     {"kind": "ONE_TIME", "price": "500", "amount": "500"}
     {"kind": "LINEAR", "reading": {...}, "rate": "0.1", "amount": "55"}
-    {"kind": "TIER", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "units": "25", "rate": "0.75",
-     "amount": "18.75"}
+    {"kind": "TIER", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "units": "25", ...}
     {"kind": "TIER_FEE", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "amount": "50"}
-
     {"kind": "PACKAGE", "reading": {...}, "size": "250", "packages": "3", "rate": "10", "amount": "30"}
     {"kind": "VOLUME", "reading": {...}, "tier": 2, "over": "100", "upTo": null, "rate": "0.75", "amount": "93.75"}
-    {"kind": "EVENT_FEES", "reading": {...}, "tier": 1, "rate": "0.02", "min": "1", "max": "10", "events": 3,
-     "atMin": 1, "atMax": 1, "amount": "13"}
+    {"kind": "EVENT_FEES", "reading": {...}, "tier": 1, "rate": "0.02", "min": "1", "max": "10", ...}
     {"kind": "COMMITTED" | "OVERAGE" | "SHORTFALL", "reading": {...}, "commitment": "500", ..., "amount": "500"}
-    {"kind": "SEATS", "metricId": "...", "over": 0, "upTo": 27, "tier": 1, "units": "27", "price": "15", "days": 13,
-     "fullDays": 30, "amount": "175.5"}
+    {"kind": "SEATS", "metricId": "...", "over": 0, "upTo": 27, "tier": 1, "units": "27", "price": "15", ...}
     {"kind": "SEAT_FEE", "metricId": "...", "tier": 1, "fee": "50", "days": 30, "fullDays": 30, "amount": "50"}
     {"kind": "MAXIMUM", "maximum": "1000", "days": 31, "fullDays": 31, "charged": "1200"}
     {"kind": "DISCOUNT", "discount": {"type": "PERCENTAGE", "amount": "10", ...}, "base": "500"}
@@ -24,8 +20,7 @@ A tagged union by `kind`, kept as JSON beside the line (camelCase, Decimals as p
     {"kind": "CREDIT", "grantId": "...", "unit": "METRIC", "before": "1732", "used": "1732"}
     {"kind": "LATE_USAGE", "billed": "100", "due": "120"}
 
-    reading: {"metricId": "...", "metricVersion": 1, "period": {"start": "2025-01-01", "end": "2025-02-01"},
-              "eventCount": 50, "quantity": "125"}
+    reading: {"metricId": "...", "metricVersion": 1, "period": {...}, "eventCount": 50, "quantity": "125"}
 
 `amount` is what the arithmetic gave before the line's one rounding. What is kept once can be read for ever: fields are
 only added, and those that do not apply are left out.
