@@ -29,21 +29,21 @@ class _UpdateRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown
 
 async def _list(request: web.Request) -> web.Response:
     query = wire.read_query(request, page.PageQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await account.listing(conn, wire.principal(request).account, page=query.page())
     return page.reply(found, _show)
 
 
 async def _get(request: web.Request) -> web.Response:
     number = _own(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(_show(await account.get(conn, number)))
 
 
 async def _update(request: web.Request) -> web.Response:
     number = _own(request)
     change = _change(await wire.read(request, _UpdateRequest))
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(_show(await account.update(conn, number, change=change, now=wire.now(request))))
 
 

@@ -47,14 +47,14 @@ async def _create(request: web.Request) -> web.Response:
     who, now = wire.principal(request), wire.now(request)
     asked = await wire.read(request, _CreateRequest)
     new = NewAlias(uuid7(), asked.value, asked.label)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         made = await alias.create(conn, who.account, customer=asked.customer_id, aliases=[new], now=now)
     return wire.reply(_show(made[0], who.account_id), 201)
 
 
 async def _of_customer(request: web.Request) -> web.Response:
     who, wanted = wire.principal(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         await customer.get(conn, who.account, customer=wanted)
         found = await alias.of_customer(conn, who.account, customer=wanted)
     return wire.reply({"items": [_show(item, who.account_id) for item in found]})
@@ -62,7 +62,7 @@ async def _of_customer(request: web.Request) -> web.Response:
 
 async def _list(request: web.Request) -> web.Response:
     who, query = wire.principal(request), wire.read_query(request, _AliasQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await alias.listing(conn, who.account, value=query.value, page=query.page())
     return page.reply(found, lambda item: _show(item, who.account_id))
 
@@ -70,14 +70,14 @@ async def _list(request: web.Request) -> web.Response:
 async def _update(request: web.Request) -> web.Response:
     who, wanted = wire.principal(request), wire.path_id(request)
     asked = await wire.read(request, _UpdateRequest)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await alias.update(conn, who.account, alias=wanted, label=asked.label)
     return wire.reply(_show(found, who.account_id))
 
 
 async def _end(request: web.Request) -> web.Response:
     who, wanted = wire.principal(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await alias.end(conn, who.account, alias=wanted, now=wire.now(request))
     return wire.reply(_show(found, who.account_id))
 

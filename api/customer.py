@@ -75,7 +75,7 @@ async def _create(request: web.Request) -> web.Response:
     account, now = wire.principal(request).account, wire.now(request)
     asked = _checked(await wire.read(request, _CustomerRequest))
     made = _customer(asked, id_=uuid7(), now=now)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         await customer.create(conn, account, customer=made)
         await alias.create(conn, account, customer=made.id, aliases=_new(asked.customer_aliases), now=now)
     return wire.reply(_show(made), 201)
@@ -83,20 +83,20 @@ async def _create(request: web.Request) -> web.Response:
 
 async def _get(request: web.Request) -> web.Response:
     wanted = wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(_show(await customer.get(conn, wire.principal(request).account, customer=wanted)))
 
 
 async def _by_alias(request: web.Request) -> web.Response:
     wanted = request.match_info["alias"]
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await customer.by_alias(conn, wire.principal(request).account, alias=wanted)
     return wire.reply(_show_old(found))
 
 
 async def _list(request: web.Request) -> web.Response:
     who, query = wire.principal(request), wire.read_query(request, _CustomerQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         where = _filter(query, today=wire.now(request).astimezone(ZoneInfo(who.time_zone)))
         found = await customer.listing(conn, who.account, where=where, page=query.page())
     return page.reply(found, _show)
@@ -105,7 +105,7 @@ async def _list(request: web.Request) -> web.Response:
 async def _update(request: web.Request) -> web.Response:
     account, now, wanted = wire.principal(request).account, wire.now(request), wire.path_id(request)
     asked = _checked(await wire.read(request, _CustomerRequest))
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         before = await customer.get(conn, account, customer=wanted, for_update=True)
         after = _customer(asked, id_=wanted, now=now, before=before)
         await customer.update(conn, account, customer=after)
@@ -118,7 +118,7 @@ async def _update(request: web.Request) -> web.Response:
 
 async def _archive(request: web.Request) -> web.Response:
     account, now, wanted = wire.principal(request).account, wire.now(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         found = await customer.get(conn, account, customer=wanted, for_update=True)
         if found.archived_at is None:
             found = msgspec.structs.replace(found, archived_at=now, updated_at=now)

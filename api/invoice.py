@@ -56,7 +56,7 @@ class _PartsQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", for
 async def _list(request: web.Request) -> web.Response:
     who = wire.principal(request)
     query = wire.read_query(request, _InvoiceQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await invoice.listing(conn, who.account, page=query.page(), only=query.only())
     return page.reply(found, lambda item: _show(item, who.account_id))
 
@@ -64,7 +64,7 @@ async def _list(request: web.Request) -> web.Response:
 async def _get(request: web.Request) -> web.Response:
     who = wire.principal(request)
     wanted = wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await invoice.get(conn, who.account, wanted)
     if found is None:
         raise error.NotFound(f"There is no invoice {wanted} in this account.", key="id")
@@ -74,7 +74,7 @@ async def _get(request: web.Request) -> web.Response:
 async def _lines(request: web.Request) -> web.Response:
     account, wanted = wire.principal(request).account, wire.path_id(request, "invoice")
     query = wire.read_query(request, _PartsQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await invoice.lines(conn, account, wanted, page=query.page())
         if found.total == 0 and await invoice.get(conn, account, wanted) is None:
             raise error.NotFound(f"There is no invoice {wanted} in this account.", key="invoice")
@@ -84,7 +84,7 @@ async def _lines(request: web.Request) -> web.Response:
 async def _groups(request: web.Request) -> web.Response:
     account, wanted = wire.principal(request).account, wire.path_id(request, "invoice")
     query = wire.read_query(request, _PartsQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await invoice.groups(conn, account, wanted, page=query.page())
         if found.total == 0 and await invoice.get(conn, account, wanted) is None:
             raise error.NotFound(f"There is no invoice {wanted} in this account.", key="invoice")

@@ -78,7 +78,7 @@ async def _create(request: web.Request, *, fold_history: FoldHistory) -> web.Res
         created_at=now,
         updated_at=now,
     )
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         await metric.stop_counting(conn)
         made = await metric.create(conn, who.account, metric=new)
         await fold_history(conn, who.account, made)
@@ -87,7 +87,7 @@ async def _create(request: web.Request, *, fold_history: FoldHistory) -> web.Res
 
 async def _get(request: web.Request) -> web.Response:
     who, wanted = wire.principal(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(_show(await metric.get(conn, who.account, metric=wanted), who))
 
 
@@ -100,7 +100,7 @@ async def _list(request: web.Request) -> web.Response:
         properties=listed(request, "eventProperty"),
         aggregations=listed(request, "aggregationType"),
     )
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await metric.listing(conn, who.account, where=where, page=query.page())
     return page.reply(found, lambda one: _show(one, who))
 
@@ -109,7 +109,7 @@ async def _update(request: web.Request, *, fold_history: FoldHistory) -> web.Res
     who, now, wanted = wire.principal(request), wire.now(request), wire.path_id(request)
     asked = await wire.read(request, _MetricRequest)
     definition = _definition(asked)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         await metric.stop_counting(conn)
         before = await metric.get(conn, who.account, metric=wanted, for_update=True)
         after = await metric.update(
@@ -127,7 +127,7 @@ async def _update(request: web.Request, *, fold_history: FoldHistory) -> web.Res
 
 async def _delete(request: web.Request) -> web.Response:
     who, wanted = wire.principal(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         deleted = await metric.delete(conn, who.account, metric=wanted, now=wire.now(request))
     return wire.reply(_show(deleted, who))
 

@@ -67,7 +67,7 @@ async def _create(request: web.Request) -> web.Response:
         created_at=now,
         updated_at=now,
     )
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         await _check_metric(conn, account, terms)
         await price.create(conn, account, price=made)
     return wire.reply(show(made), 201)
@@ -75,7 +75,7 @@ async def _create(request: web.Request) -> web.Response:
 
 async def _get(request: web.Request) -> web.Response:
     wanted = wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(show(await price.get(conn, wire.principal(request).account, price=wanted)))
 
 
@@ -84,7 +84,7 @@ async def _list(request: web.Request) -> web.Response:
     where = price.Filter(
         product=query.product_id, currency=query.currency, name=query.name, frequency=query.billing_frequency
     )
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await price.listing(conn, wire.principal(request).account, where=where, page=query.page())
     return page.reply(found, show)
 
@@ -92,7 +92,7 @@ async def _list(request: web.Request) -> web.Response:
 async def _update(request: web.Request) -> web.Response:
     account, wanted = wire.principal(request).account, wire.path_id(request)
     asked = await wire.read(request, _UpdateRequest)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await price.update(
             conn, account, price=wanted, name=asked.name, status=asked.status, now=wire.now(request)
         )
@@ -101,7 +101,7 @@ async def _update(request: web.Request) -> web.Response:
 
 async def _delete(request: web.Request) -> web.Response:
     account, wanted = wire.principal(request).account, wire.path_id(request)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         return wire.reply(show(await price.delete(conn, account, price=wanted)))
 
 

@@ -36,27 +36,27 @@ class _ProductQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", f
 async def _create(request: web.Request) -> web.Response:
     now, asked = wire.now(request), await _read(request)
     made = Product(id=uuid7(), name=asked.name, label=asked.label, created_at=now, updated_at=now)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         await product.create(conn, wire.principal(request).account, product=made)
     return wire.reply(_show(made), 201)
 
 
 async def _get(request: web.Request) -> web.Response:
     wanted = wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(_show(await product.get(conn, wire.principal(request).account, product=wanted)))
 
 
 async def _list(request: web.Request) -> web.Response:
     query = wire.read_query(request, _ProductQuery)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await product.listing(conn, wire.principal(request).account, name=query.name, page=query.page())
     return page.reply(found, _show)
 
 
 async def _update(request: web.Request) -> web.Response:
     account, wanted, asked = wire.principal(request).account, wire.path_id(request), await _read(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await product.update(
             conn, account, product=wanted, name=asked.name, label=asked.label, now=wire.now(request)
         )
@@ -65,7 +65,7 @@ async def _update(request: web.Request) -> web.Response:
 
 async def _archive(request: web.Request) -> web.Response:
     account, wanted = wire.principal(request).account, wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(_show(await product.archive(conn, account, product=wanted, now=wire.now(request))))
 
 

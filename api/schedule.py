@@ -53,7 +53,7 @@ class _Caller(NamedTuple):
 async def _create(request: web.Request) -> web.Response:
     caller = _caller(request)
     made = contract.made(await wire.read(request, CreateRequest), id_=uuid7(), now=caller.now)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         made = await _scheduled(conn, caller, made, billed=NEVER_BILLED)
         await schedule.create(conn, caller.account, schedule=made)
         return wire.reply(await _shown(conn, caller, made.id), 201)
@@ -61,14 +61,14 @@ async def _create(request: web.Request) -> web.Response:
 
 async def _get(request: web.Request) -> web.Response:
     wanted = wire.path_id(request)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         return wire.reply(await _shown(conn, _caller(request), wanted))
 
 
 async def _list(request: web.Request) -> web.Response:
     caller, query = _caller(request), wire.read_query(request, ScheduleQuery)
     where = contract.wanted(query, today=caller.today)
-    async with wire.pool(request).acquire() as conn:
+    async with wire.connection(request) as conn:
         found = await schedule.listing(conn, caller.account, where=where, page=query.page())
         known = await _prices(conn, caller.account, found.items)
     return page.reply(found, lambda item: _show(item, known))
@@ -77,7 +77,7 @@ async def _list(request: web.Request) -> web.Response:
 async def _update(request: web.Request) -> web.Response:
     caller, wanted = _caller(request), wire.path_id(request)
     asked = await wire.read(request, UpdateRequest)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         before = await _held(conn, caller, wanted)
         after = contract.changed(before, asked, now=caller.now)
         billed = NEVER_BILLED
@@ -91,7 +91,7 @@ async def _update(request: web.Request) -> web.Response:
 
 async def _activate(request: web.Request) -> web.Response:
     caller, wanted = _caller(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         found = await _held(conn, caller, wanted)
         if found.is_draft:
             started = msgspec.structs.replace(found, is_draft=False, updated_at=caller.now)
@@ -102,7 +102,7 @@ async def _activate(request: web.Request) -> web.Response:
 
 async def _archive(request: web.Request) -> web.Response:
     caller, wanted = _caller(request), wire.path_id(request)
-    async with wire.pool(request).acquire() as conn, conn.transaction():
+    async with wire.connection(request) as conn, conn.transaction():
         found = await schedule.get(conn, caller.account, schedule=wanted, today=caller.today, for_update=True)
         if found.archived_at is None:
             ended = msgspec.structs.replace(found, archived_at=caller.now, updated_at=caller.now)

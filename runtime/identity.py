@@ -57,33 +57,34 @@ Identity = Same | Namespace | Account
 
 
 class Programs(msgspec.Struct, frozen=True):
-    """Programs as installed: a root folder, the one to try, and the parts that a copy needs, relative to the root."""
+    """Programs as installed. What stands in `parts` is copied where need be; all paths are relative to `root`."""
 
     root: Path
+    folder: str
     probe: str
     parts: tuple[str, ...]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Who runs a server, in which folder, from which root of programs."""
+    """Who runs a server, in which folder, with the programs of which folder."""
 
     identity: Identity
     folder: Path
-    root: Path
+    programs: Path
 
 
 def settle(folder: Path, programs: Programs) -> Place:
     """Decide for the server that lives in `folder`, which exists. Asked again, the answer is the same."""
     elsewhere = folder / "elsewhere"
     folder = elsewhere.resolve() if elsewhere.exists() else folder
-    owner, me = folder.stat().st_uid, os.geteuid()
+    owner, me, installed = folder.stat().st_uid, os.geteuid(), programs.root / programs.folder
     if me not in {0, owner}:
         raise NoIdentity(f"{folder} belongs to {_name(owner)}: run as that user, or choose another --data-dir")
     if owner == me and me != 0 and _has_name(me):
-        return Place(Same(), folder, programs.root)
+        return Place(Same(), folder, installed)
     if owner == me:
         inside = _unprivileged()
-        place = Place(Namespace(inside.pw_uid, inside.pw_gid), folder, programs.root)
+        place = Place(Namespace(inside.pw_uid, inside.pw_gid), folder, installed)
         if _can_run(place, programs.probe):
             return place
         if me != 0:
@@ -131,10 +132,10 @@ def make_folder(path: Path, identity: Identity) -> Path:
 def _as_account(folder: Path, programs: Programs, *, account: Account) -> Place:
     # Root only. The folder first, because a copy of the programs goes into it.
     folder = _reachable_folder(folder, account)
-    place = Place(account, folder, programs.root)
+    place = Place(account, folder, programs.root / programs.folder)
     if _can_run(place, programs.probe):
         return place
-    place = Place(account, folder, _copy(programs, place))
+    place = Place(account, folder, _copy(programs, place) / programs.folder)
     if _can_run(place, programs.probe):
         return place
     raise NoIdentity(
@@ -196,7 +197,7 @@ def _tree(folder: Path) -> Iterable[Path]:
 
 def _copy(programs: Programs, place: Place) -> Path:
     """The parts of the programs, at the same relative places, in the server's folder; made once per release."""
-    status = (programs.root / programs.probe).stat()
+    status = (place.programs / programs.probe).stat()
     target = place.folder / f"programs-{status.st_size}-{int(status.st_mtime)}"
     if target.exists():
         return target
@@ -207,7 +208,7 @@ def _copy(programs: Programs, place: Place) -> Path:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, destination, symlinks=True)
-        else:
+        elif source.exists():
             shutil.copy2(source, destination)
     for path in _tree(making):
         own(path, place.identity)
@@ -217,7 +218,7 @@ def _copy(programs: Programs, place: Place) -> Path:
 
 
 def _can_run(place: Place, probe: str) -> bool:
-    return _succeeds(place.identity, [place.root / probe, "--version"], folder=place.folder)
+    return _succeeds(place.identity, [place.programs / probe, "--version"], folder=place.folder)
 
 
 def _can_enter(folder: Path, account: Account) -> bool:

@@ -6,7 +6,7 @@ account                     a Principal that exists in the database
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -27,11 +27,9 @@ from store.account import Principal
 _numbers = count(1)
 
 
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    del config, item
-    return {"uvloop": uvloop.new_event_loop}
+# The product's loop, for every test. Not through pytest-asyncio's factory hook: that parametrizes the session's loop, so
+# that an async fixture asked for by a plain test tears down the session fixtures of all the others.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ event.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -114,6 +115,16 @@ async def measured(
     segments = tuple(Segment(alias, at(start), at(end)) for alias in aliases or ("acme",))
     [found] = await usage.measure(conn, account.account, [Question(of.terms, segments)])
     return found
+
+
+def used(value: str, events: int) -> Usage:
+    """used("5.25", 2) is a value that came of two events."""
+    return Usage(Decimal(value), events)
+
+
+async def states(conn: Connection) -> list[str]:
+    """The states of all stored versions."""
+    return [row["state"] for row in await conn.fetch("select state from usage_event order by state")]
 
 
 async def differences(conn: Connection) -> list[str]:

@@ -109,7 +109,7 @@ async def _ready(request: web.Request) -> web.Response:
     """Whether to send requests here. Yes while events can be accepted: ingest goes on without Postgres."""
     redis, postgres = await asyncio.gather(
         _answers(request.app[REDIS].ping),
-        _answers(lambda: wire.pool(request).fetchval("select 1", timeout=READY_SECONDS_MAX)),
+        _answers(lambda: request.app[wire.POOL].fetchval("select 1", timeout=READY_SECONDS_MAX)),
     )
     state = {"status": "ready" if redis else "not ready", "redis": _word(redis), "postgres": _word(postgres)}
     return wire.reply(state, 200 if redis else 503)

@@ -9,6 +9,7 @@ import pytest
 from api import amendment, error
 from rating.period import Frequency
 from rating.price import BillingType
+from rating.schedule import Schedule
 from store import schedule as schedules
 from store.schedule import Billed, BillingSchedule, Phase, Status
 from tests.build import day, fixed, price
@@ -18,7 +19,9 @@ NOON = datetime(2025, 3, 10, 12, tzinfo=UTC)
 TODAY = NOON.date()
 
 
-def contract(end: str | None, *, billing_type: BillingType = BillingType.IN_ADVANCE) -> tuple[BillingSchedule, object]:
+def contract(
+    end: str | None, *, billing_type: BillingType = BillingType.IN_ADVANCE
+) -> tuple[BillingSchedule, Schedule]:
     last = day(end) if end else None
     phase = Phase(id=ID, name=None, start_date=day("2025-01-01"), end_date=last, prices=(ID,), created_at=NOON)
     kept = BillingSchedule(

@@ -24,7 +24,7 @@ NEVER_ANSWERED = {
 }
 
 
-def test_every_route_is_documented(pool: Pool, redis: Redis) -> None:
+async def test_every_route_is_documented(pool: Pool, redis: Redis) -> None:
     app = make_app(settings=Settings(), pool=pool, redis=redis)
     served = {
         (route.method, route.resource.canonical)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 from redis.asyncio import Redis
 
-from api import status
+from api import status, wire
 from runtime.settings import Settings
 from store.account import Principal
 from store.db import Connection, Pool
@@ -231,6 +231,20 @@ async def test_without_postgres_events_are_accepted_and_the_rest_waits(api: Api,
     assert (unknown.status, unknown.codes) == (503, ["DATABASE_UNAVAILABLE"])
     assert refused.headers["Retry-After"] == "1"
     assert (ready.status, ready.body) == (200, {"status": "ready", "redis": "ok", "postgres": "away"})
+
+
+async def test_a_database_that_is_too_busy_is_an_answer_not_a_wait(
+    api: Api, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.get("/products")
+    monkeypatch.setattr(wire, "CONNECTION_SECONDS_MAX", 0.05)
+    taken = [await pool.acquire() for _ in range(pool.get_max_size())]
+
+    reply = await api.get("/products")
+
+    assert (reply.status, reply.codes) == (503, ["DATABASE_UNAVAILABLE"])
+    for conn in taken:
+        await pool.release(conn)
 
 
 async def test_our_own_mistakes_tell_nothing_to_the_outside(

@@ -70,24 +70,25 @@ async def test_only_name_and_status_change(api: Api, product: str) -> None:
     assert refused.codes == ["UNKNOWN_FIELD"]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("", ["Fee USD", "Fee EUR"]),
-        ("currency=USD", ["Fee USD"]),
-        ("name=eur", ["Fee EUR"]),
-        ("billingFrequency=YEARLY", ["Fee USD"]),
-        (f"productId={NOWHERE}", []),
-    ],
-)
-async def test_prices_are_filtered(api: Api, product: str, query: str, found: list[str]) -> None:
+# A query, and the names it finds.
+FILTERS = [
+    ("", ["Fee USD", "Fee EUR"]),
+    ("currency=USD", ["Fee USD"]),
+    ("name=eur", ["Fee EUR"]),
+    ("billingFrequency=YEARLY", ["Fee USD"]),
+    (f"productId={NOWHERE}", []),
+]
+
+
+async def test_prices_are_filtered(api: Api, product: str) -> None:
     await api.made("/prices", bodies.price(product, name="Fee EUR"))
     await api.made("/prices", bodies.price(product, name="Fee USD", currency="USD", billingFrequency="YEARLY"))
 
-    reply = await api.get(f"/prices?{query}")
+    for query, found in FILTERS:
+        reply = await api.get(f"/prices?{query}")
 
-    assert [item["name"] for item in reply.body["items"]] == found
-    assert reply.body["pagination"]["totalResultSize"] == len(found)
+        assert [item["name"] for item in reply.body["items"]] == found, query
+        assert reply.body["pagination"]["totalResultSize"] == len(found), query
 
 
 async def test_a_price_without_schedule_is_deleted_and_returned(api: Api, product: str) -> None:
@@ -106,40 +107,39 @@ async def test_a_price_that_a_schedule_has_stays(api: Api) -> None:
     assert (reply.status, reply.codes) == (409, ["PRICE_IN_USE"])
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "key"),
-    [
-        ({"productId": NOWHERE}, "NOT_FOUND", "productId"),
-        ({"structure": {"pricingType": "FIXED"}}, "MISSING_FIELD", "structure.price"),
-        ({"structure": {"pricingType": "FIXED", "price": "1", "x": 1}}, "UNKNOWN_FIELD", "structure.x"),
-        ({"structure": {"pricingType": "FIXED", "price": "-1"}}, "NEGATIVE_PRICE", "structure.price"),
-        ({"structure": {"pricingType": "FIXED", "price": "NaN"}}, "INEXACT_NUMBER", "structure.price"),
-        ({"structure": {"pricingType": "FIXED", "price": "1e20"}}, "INEXACT_NUMBER", "structure.price"),
-        (
-            {"structure": {"pricingType": "FIXED", "price": "0.0000000000000000001"}},
-            "INEXACT_NUMBER",
-            "structure.price",
-        ),
-        ({"structure": {"pricingType": "PACKAGE"}}, "UNSUPPORTED_TERMS", "structure.pricingType"),
-        ({"structure": {"pricingType": "FREE"}}, "INVALID_VALUE", "structure.pricingType"),
-        ({"structure": 7}, "WRONG_TYPE", "structure"),
-        ({"structure": LINEAR, "billingType": "IN_ARREARS"}, "NOT_FOUND", "structure.usageMetricId"),
-        ({"structure": LINEAR}, "USAGE_IN_ADVANCE", "billingType"),
-        ({"currency": "EURO"}, "UNKNOWN_CURRENCY", "currency"),
-        ({"billingFrequency": "ON_DEMAND"}, "UNSUPPORTED_TERMS", "billingFrequency"),
-        ({"billingFrequency": "HOURLY"}, "INVALID_VALUE", "billingFrequency"),
-        ({"listPriceId": NOWHERE}, "NOT_OFFERED_YET", "listPriceId"),
-        ({"integrationIds": [{"service": "Xero", "id": "1"}]}, "NOT_OFFERED_YET", "integrationIds"),
-        ({"customMetricParameters": [{}]}, "NOT_OFFERED_YET", "customMetricParameters"),
-        ({"usageCalculationPeriod": {"frequency": "YEARLY"}}, "NOT_OFFERED_YET", "usageCalculationPeriod"),
-    ],
-)
-async def test_what_cannot_be_billed_is_refused_at_the_door(
-    api: Api, product: str, change: dict[str, Any], code: str, key: str
-) -> None:
-    reply = await api.post("/prices", bodies.price(product, **change))
+# A change of a good request, and the code and field of its refusal.
+REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"productId": NOWHERE}, "NOT_FOUND", "productId"),
+    ({"structure": {"pricingType": "FIXED"}}, "MISSING_FIELD", "structure.price"),
+    ({"structure": {"pricingType": "FIXED", "price": "1", "x": 1}}, "UNKNOWN_FIELD", "structure.x"),
+    ({"structure": {"pricingType": "FIXED", "price": "-1"}}, "NEGATIVE_PRICE", "structure.price"),
+    ({"structure": {"pricingType": "FIXED", "price": "NaN"}}, "INEXACT_NUMBER", "structure.price"),
+    ({"structure": {"pricingType": "FIXED", "price": "1e20"}}, "INEXACT_NUMBER", "structure.price"),
+    (
+        {"structure": {"pricingType": "FIXED", "price": "0.0000000000000000001"}},
+        "INEXACT_NUMBER",
+        "structure.price",
+    ),
+    ({"structure": {"pricingType": "PACKAGE"}}, "UNSUPPORTED_TERMS", "structure.pricingType"),
+    ({"structure": {"pricingType": "FREE"}}, "INVALID_VALUE", "structure.pricingType"),
+    ({"structure": 7}, "WRONG_TYPE", "structure"),
+    ({"structure": LINEAR, "billingType": "IN_ARREARS"}, "NOT_FOUND", "structure.usageMetricId"),
+    ({"structure": LINEAR}, "USAGE_IN_ADVANCE", "billingType"),
+    ({"currency": "EURO"}, "UNKNOWN_CURRENCY", "currency"),
+    ({"billingFrequency": "ON_DEMAND"}, "UNSUPPORTED_TERMS", "billingFrequency"),
+    ({"billingFrequency": "HOURLY"}, "INVALID_VALUE", "billingFrequency"),
+    ({"listPriceId": NOWHERE}, "NOT_OFFERED_YET", "listPriceId"),
+    ({"integrationIds": [{"service": "Xero", "id": "1"}]}, "NOT_OFFERED_YET", "integrationIds"),
+    ({"customMetricParameters": [{}]}, "NOT_OFFERED_YET", "customMetricParameters"),
+    ({"usageCalculationPeriod": {"frequency": "YEARLY"}}, "NOT_OFFERED_YET", "usageCalculationPeriod"),
+]
 
-    assert (reply.codes, reply.keys) == ([code], [key])
+
+async def test_what_cannot_be_billed_is_refused_at_the_door(api: Api, product: str) -> None:
+    for change, code, key in REFUSED:
+        reply = await api.post("/prices", bodies.price(product, **change))
+
+        assert (reply.codes, reply.keys) == ([code], [key]), change
 
 
 async def test_a_metric_is_named_by_a_uuid(api: Api, product: str) -> None:

@@ -4,11 +4,14 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from runtime.settings import Settings
 from store.account import Principal
-from store.db import Connection
+from store.db import Connection, Pool
 from tests.api import bodies
 from tests.api.conftest import Api
+from usance import loop
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
@@ -216,25 +219,25 @@ async def test_a_schedule_that_is_over_and_billed_does_not_change(api: Api, conn
     assert (reply.status, reply.codes) == (409, ["SCHEDULE_COMPLETED"])
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("", ["open", "later", "ended"]),
-        ("billingScheduleStatus=PENDING", ["later"]),
-        ("billingScheduleStatus=PENDING,ACTIVE", ["open", "later", "ended"]),
-        ("label=OPE", ["open"]),
-        ("startingAfter=2025-01-01", ["later"]),
-        ("startingBefore=2025-05-01", ["open", "ended"]),
-        ("endingBefore=2025-05-01", ["ended"]),
-        ("endingBefore=2025-05-01&includeOpenEndedSchedules=true", ["open", "ended"]),
-        ("endingAfter=2025-05-01", ["later"]),
-        ("includeOpenEndedSchedules=false", ["later", "ended"]),
-        ("recurrenceDayOfMonth=1,15", ["later"]),
-        ("autoSendInvoices=true", ["ended"]),
-        (f"customerId={NOWHERE}", []),
-    ],
-)
-async def test_schedules_are_filtered(api: Api, query: str, found: list[str]) -> None:
+# A query, and the labels it finds.
+FILTERS = [
+    ("", ["open", "later", "ended"]),
+    ("billingScheduleStatus=PENDING", ["later"]),
+    ("billingScheduleStatus=PENDING,ACTIVE", ["open", "later", "ended"]),
+    ("label=OPE", ["open"]),
+    ("startingAfter=2025-01-01", ["later"]),
+    ("startingBefore=2025-05-01", ["open", "ended"]),
+    ("endingBefore=2025-05-01", ["ended"]),
+    ("endingBefore=2025-05-01&includeOpenEndedSchedules=true", ["open", "ended"]),
+    ("endingAfter=2025-05-01", ["later"]),
+    ("includeOpenEndedSchedules=false", ["later", "ended"]),
+    ("recurrenceDayOfMonth=1,15", ["later"]),
+    ("autoSendInvoices=true", ["ended"]),
+    (f"customerId={NOWHERE}", []),
+]
+
+
+async def test_schedules_are_filtered(api: Api) -> None:
     who, fee = (await api.made("/customers", bodies.customer()))["id"], (await bodies.priced(api))["id"]
     for body in (
         bodies.schedule(who, fee, end="2025-03-31", label="ended", autoIssueInvoices=True),
@@ -243,63 +246,62 @@ async def test_schedules_are_filtered(api: Api, query: str, found: list[str]) ->
     ):
         await api.made("/billing-schedules", body)
 
-    reply = await api.get(f"/billing-schedules?{query}")
+    for query, found in FILTERS:
+        reply = await api.get(f"/billing-schedules?{query}")
 
-    assert [item["label"] for item in reply.body["items"]] == found
-    assert reply.body["pagination"]["totalResultSize"] == len(found)
+        assert [item["label"] for item in reply.body["items"]] == found, query
+        assert reply.body["pagination"]["totalResultSize"] == len(found), query
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "key"),
-    [
-        ({"customerId": NOWHERE}, "NOT_FOUND", "customerId"),
-        ({"taxRates": [{"priceId": NOWHERE, "taxRateId": NOWHERE}]}, "NOT_OFFERED_YET", "taxRates"),
-        ({"rollUpBilling": True}, "NOT_OFFERED_YET", "rollUpBilling"),
-        ({"paymentProvider": "STRIPE"}, "NOT_OFFERED_YET", "paymentProvider"),
-        ({"autoCharge": True}, "NOT_OFFERED_YET", "autoCharge"),
-        ({"attachmentAssetIds": [NOWHERE]}, "NOT_OFFERED_YET", "attachmentAssetIds"),
-        ({"phases": []}, "INVALID_VALUE", "phases"),
-        ({"recurrenceDayOfMonth": 32}, "INVALID_VALUE", "recurrenceDayOfMonth"),
-        ({"startDate": "2025-1-1"}, "INVALID_VALUE", "startDate"),
-        ({"startDate": "1999-01-01"}, "INVALID_SCHEDULE", "startDate"),
-        ({"endDate": "2024-12-31"}, "INVALID_SCHEDULE", "endDate"),
-        ({"endDate": "2025-12-31"}, "INVALID_SCHEDULE", "phases[0].endDate"),
-        ({"defaultDueDateDays": -1}, "INVALID_VALUE", "defaultDueDateDays"),
-    ],
-)
-async def test_what_cannot_be_billed_is_refused_at_the_door(
-    api: Api, change: dict[str, Any], code: str, key: str
-) -> None:
+# A change of a good request, and the code and field of its refusal.
+REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"customerId": NOWHERE}, "NOT_FOUND", "customerId"),
+    ({"taxRates": [{"priceId": NOWHERE, "taxRateId": NOWHERE}]}, "NOT_OFFERED_YET", "taxRates"),
+    ({"rollUpBilling": True}, "NOT_OFFERED_YET", "rollUpBilling"),
+    ({"paymentProvider": "STRIPE"}, "NOT_OFFERED_YET", "paymentProvider"),
+    ({"autoCharge": True}, "NOT_OFFERED_YET", "autoCharge"),
+    ({"attachmentAssetIds": [NOWHERE]}, "NOT_OFFERED_YET", "attachmentAssetIds"),
+    ({"phases": []}, "INVALID_VALUE", "phases"),
+    ({"recurrenceDayOfMonth": 32}, "INVALID_VALUE", "recurrenceDayOfMonth"),
+    ({"startDate": "2025-1-1"}, "INVALID_VALUE", "startDate"),
+    ({"startDate": "1999-01-01"}, "INVALID_SCHEDULE", "startDate"),
+    ({"endDate": "2024-12-31"}, "INVALID_SCHEDULE", "endDate"),
+    ({"endDate": "2025-12-31"}, "INVALID_SCHEDULE", "phases[0].endDate"),
+    ({"defaultDueDateDays": -1}, "INVALID_VALUE", "defaultDueDateDays"),
+]
+
+
+async def test_what_cannot_be_billed_is_refused_at_the_door(api: Api) -> None:
     who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
+    for change, code, key in REFUSED:
+        reply = await api.post("/billing-schedules", bodies.schedule(who["id"], fee["id"]) | change)
 
-    reply = await api.post("/billing-schedules", bodies.schedule(who["id"], fee["id"]) | change)
-
-    assert (reply.codes, reply.keys) == ([code], [key])
+        assert (reply.codes, reply.keys) == ([code], [key]), change
 
 
-@pytest.mark.parametrize(
-    ("change", "code", "key"),
-    [
-        ({"priceIds": [NOWHERE]}, "NOT_FOUND", "priceIds[0]"),
-        ({"priceIds": []}, "INVALID_SCHEDULE", "priceIds"),
-        ({"startDate": "2025-02-01"}, "INVALID_SCHEDULE", "startDate"),
-        ({"discounts": [{}]}, "NOT_OFFERED_YET", "discounts"),
-        ({"minimums": [{}]}, "NOT_OFFERED_YET", "minimums"),
-        ({"creditGrants": [{}]}, "NOT_OFFERED_YET", "creditGrants"),
-        ({"listPriceIds": [NOWHERE]}, "NOT_OFFERED_YET", "listPriceIds"),
-        ({"externalContractRef": "MSA"}, "NOT_OFFERED_YET", "externalContractRef"),
-        ({"recurrencePreference": "RESET"}, "NOT_OFFERED_YET", "recurrencePreference"),
-        ({"phasePriceMetadata": [{}]}, "NOT_OFFERED_YET", "phasePriceMetadata"),
-    ],
-)
-async def test_a_bad_phase_is_refused_at_the_door(api: Api, change: dict[str, Any], code: str, key: str) -> None:
+# A change of a good phase, and the code and field of its refusal.
+REFUSED_PHASES: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"priceIds": [NOWHERE]}, "NOT_FOUND", "priceIds[0]"),
+    ({"priceIds": []}, "INVALID_SCHEDULE", "priceIds"),
+    ({"startDate": "2025-02-01"}, "INVALID_SCHEDULE", "startDate"),
+    ({"discounts": [{}]}, "NOT_OFFERED_YET", "discounts"),
+    ({"minimums": [{}]}, "NOT_OFFERED_YET", "minimums"),
+    ({"creditGrants": [{}]}, "NOT_OFFERED_YET", "creditGrants"),
+    ({"listPriceIds": [NOWHERE]}, "NOT_OFFERED_YET", "listPriceIds"),
+    ({"externalContractRef": "MSA"}, "NOT_OFFERED_YET", "externalContractRef"),
+    ({"recurrencePreference": "RESET"}, "NOT_OFFERED_YET", "recurrencePreference"),
+    ({"phasePriceMetadata": [{}]}, "NOT_OFFERED_YET", "phasePriceMetadata"),
+]
+
+
+async def test_a_bad_phase_is_refused_at_the_door(api: Api) -> None:
     who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
-    body = bodies.schedule(who["id"], fee["id"])
-    body["phases"][0] |= change
+    for change, code, key in REFUSED_PHASES:
+        body = bodies.schedule(who["id"], fee["id"])
+        body["phases"][0] |= change
+        reply = await api.post("/billing-schedules", body)
 
-    reply = await api.post("/billing-schedules", body)
-
-    assert (reply.codes, reply.keys) == ([code], [f"phases[0].{key}"])
+        assert (reply.codes, reply.keys) == ([code], [f"phases[0].{key}"]), change
 
 
 async def test_several_phases_are_not_offered_yet(api: Api) -> None:
@@ -355,3 +357,32 @@ async def test_an_unknown_schedule_is_not_found(api: Api, path: str) -> None:
     assert (await api.get(path)).codes == ["NOT_FOUND"]
     assert (await api.put(f"{path}/activate")).codes == ["NOT_FOUND"]
     assert (await api.post(f"{path}/archive")).codes == ["NOT_FOUND"]
+
+
+async def test_what_is_billed_says_how_far_an_end_may_move(
+    api: Api, pool: Pool, redis: Redis, conn: Connection
+) -> None:
+    made = await bodies.contracted(api, start="2025-03-01", end="2025-03-15", recurrenceDayOfMonth=1)
+    path = f"/billing-schedules/{made['id']}"
+    invoicer = loop.make_invoicer(Settings(), loop.Servers(pool, redis))
+    await invoicer.step(api.clock.now)
+
+    shown, invoices = await api.get(path), await api.get("/invoices")
+    later = await api.put(path, bodies.changed(made, endDate="2025-03-31"))
+    earlier = await api.put(path, bodies.changed(made, endDate="2025-03-12"))
+
+    assert shown.body["lastInvoiceId"] == invoices.body["items"][0]["id"]
+    assert (later.status, later.codes) == (409, ["END_DATE_BILLED"])
+    assert (earlier.status, earlier.body["endDate"]) == (200, "2025-03-12")
+    assert await next_bill(conn) == (None, None)
+
+
+async def test_an_open_end_is_billed_up_to_the_new_one(api: Api, pool: Pool, redis: Redis, conn: Connection) -> None:
+    made = await bodies.contracted(api, start="2025-03-01", recurrenceDayOfMonth=1)
+    await loop.make_invoicer(Settings(), loop.Servers(pool, redis)).step(api.clock.now)
+    before = await next_bill(conn)
+
+    await api.put(f"/billing-schedules/{made['id']}", bodies.changed(made, endDate="2025-04-20"))
+
+    assert before[0] == date(2025, 4, 1)
+    assert (await next_bill(conn))[0] == date(2025, 4, 1)

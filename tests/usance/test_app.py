@@ -1,5 +1,6 @@
 """The HTTP process as it is run: `usance serve` with real servers, real signals, and what it logs."""
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 20
 STOP_SECONDS_MAX = 10
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
+WAITING = "select exists (select from pg_locks where not granted)"
 CLIENT_ID, SECRET = "test", "a-secret-of-the-tests"
 
 
@@ -118,3 +120,28 @@ async def test_a_port_that_is_taken_is_said_in_one_line(start: Callable[..., Ser
     assert code == 2
     assert "choose another with --port" in serve.said
     assert "Traceback" not in serve.said
+
+
+async def test_a_request_in_flight_is_answered_before_the_end(
+    start: Callable[..., Serve], conn: Connection, account: Principal
+) -> None:
+    await accounts.create_key(conn, account.account, client_id=CLIENT_ID, secret=SECRET, now=NOW)
+    serve = start("--port", "0")
+    assert serve.url
+    async with conn.transaction():
+        await conn.execute("lock table product in access exclusive mode")
+        answer = asyncio.create_task(asyncio.to_thread(serve.ask, "/api/products"))
+        async with asyncio.timeout(SECONDS_MAX):
+            while not await conn.fetchval(WAITING):  # noqa: ASYNC110 another process waits; no event tells
+                await asyncio.sleep(0.01)
+        serve.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(serve.url))
+
+    assert (await answer)[0] == 200
+    assert serve.process.wait(STOP_SECONDS_MAX) == 0
+
+
+def refuses(url: str) -> bool:
+    """Whether no new connection is taken."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0

@@ -108,6 +108,7 @@ async def test_a_better_mapping_corrects_what_was_imported(server: Server, conn:
     assert await live(server, conn) == (10, sum(range(10)))
 
 
+@pytest.mark.slow
 async def test_an_import_that_was_killed_goes_on(server: Server, conn: Connection, options: Options) -> None:
     write(options, usage(40_000))
     stored = await killed(options, rows=3_000)
@@ -119,6 +120,7 @@ async def test_an_import_that_was_killed_goes_on(server: Server, conn: Connectio
     assert await live(server, conn) == (40_000, sum(range(40_000)))
 
 
+@pytest.mark.slow
 async def test_a_changed_file_is_read_from_its_beginning(server: Server, conn: Connection, options: Options) -> None:
     write(options, usage(40_000))
     await killed(options, rows=3_000)

@@ -25,8 +25,8 @@ from usance.demo.traffic import Months, Traffic
 
 EVENTS_DEFAULT = 200_000
 SEED = 20_240_229
-COUNTED_SECONDS_MAX = 45
-BILLED_SECONDS_MAX = 45
+COUNTED_SECONDS_MAX = 120
+BILLED_SECONDS_MAX = 60
 # A customer with two aliases whose usage climbs into the upper tiers.
 SHOWN_CUSTOMER = 2
 

@@ -20,6 +20,7 @@ def played(seed: int = 1) -> tuple[tuple[bytes, ...], Ledger]:
     return tuple(body for batch in traffic.batches() for body in batch.bodies), traffic.ledger
 
 
+@cache
 def unique() -> list[dict[str, Any]]:
     return [json.loads(body) for body in dict.fromkeys(played()[0])]
 
