@@ -58,6 +58,8 @@ class Aggregator:
         self._names = 0
         self._positions: dict[str, str] = {}
         self._quiet: defaultdict[str, int] = defaultdict(int)
+        # Entries that are counted and still there; exact since the stream was first seen counted to its end.
+        self._counted: defaultdict[str, int] = defaultdict(int)
         self._trimmed_at: dict[str, datetime] = {}
         self._prepared_on: date | None = None
 
@@ -89,6 +91,8 @@ class Aggregator:
         async with self._pool.acquire() as conn, conn.transaction():
             position = await stream_position.lock(conn, name)
             if position is None:
+                # Somebody else's turn; or the database was restored to before this stream.
+                await stream_position.ensure(conn, [name])
                 return 0
             found = await self._read(name, position)
             if found is None:
@@ -107,7 +111,9 @@ class Aggregator:
         if await stream.read(self._redis, name, after=self._positions[name], limit=1):
             self._quiet[name] = 0
             return True
-        telemetry.STREAM_DEPTH.labels(name).set(0)
+        if self._quiet[name] == 0:
+            self._counted[name], _ = await stream.size(self._redis, name)
+            telemetry.STREAM_DEPTH.labels(name).set(0)
         self._quiet[name] += 1
         return self._quiet[name] % _QUIET_LOOKS == 1 and await self._is_reborn(name, self._positions[name])
 
@@ -147,6 +153,7 @@ class Aggregator:
     def _remember(self, name: str, found: Batch, outcome: Outcome) -> None:
         """What is true since the commit."""
         self._positions[name] = found.end
+        self._counted[name] += found.entries
         self._names += len(outcome.aliases)
         if self._names > _NAMES_MAX:
             self._numbers.clear()
@@ -169,6 +176,9 @@ class Aggregator:
         if name in self._trimmed_at and now - self._trimmed_at[name] < _TRIM_EVERY:
             return
         self._trimmed_at[name] = now
+        position = self._positions[name]
+        self._counted[name] -= await retention.trim(
+            self._redis, name, position=position, retention=self._retention, now=now
+        )
         entries, _ = await stream.size(self._redis, name)
-        telemetry.STREAM_DEPTH.labels(name).set(entries)
-        await retention.trim(self._redis, name, position=self._positions[name], retention=self._retention, now=now)
+        telemetry.STREAM_DEPTH.labels(name).set(max(0, entries - self._counted[name]))

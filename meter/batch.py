@@ -42,6 +42,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything between two positions of a stream."""
 
     end: str
+    entries: int
     blocks: list[Placed]
     events: int
     identities: list[bytes]
@@ -77,6 +78,7 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]]) -> Batch:
             digests.extend(block.digests)
     return Batch(
         end=entries[-1][0],
+        entries=len(entries),
         blocks=blocks,
         events=len(digests),
         identities=identities,

@@ -117,7 +117,9 @@ class Stream:
                 _refuse(taken, exc)
                 continue
             except BaseException:
-                _refuse(taken, StreamUnavailable())
+                # Nobody would answer those who wait: this task ends here.
+                _refuse([*taken, *self._waiting], StreamUnavailable())
+                self._waiting, self._waiting_bytes = [], 0
                 raise
             for one in taken:
                 if not one.position.done():

@@ -145,15 +145,20 @@ def _as_account(folder: Path, programs: Programs, *, account: Account) -> Place:
 
 
 def _reachable_folder(folder: Path, account: Account) -> Path:
-    _give(folder, account)
-    if _can_enter(folder, account):
-        return folder
-    data_dir, mode = folder.parent, folder.parent.stat().st_mode & 0o777
-    if {entry.name for entry in data_dir.iterdir()} <= _OURS:
+    data_dir, mode, owner = folder.parent, folder.parent.stat().st_mode & 0o777, folder.stat()
+    os.chown(folder, account.uid, account.gid)
+    is_reached = _can_enter(folder, account)
+    if not is_reached and {entry.name for entry in data_dir.iterdir()} <= _OURS:
         data_dir.chmod(mode | 0o011)
-        if _can_enter(folder, account):
-            return folder
-        data_dir.chmod(mode)
+        is_reached = _can_enter(folder, account)
+        if not is_reached:
+            data_dir.chmod(mode)
+    if is_reached:
+        # One that was made in namespace days is root's from top to bottom.
+        for path in _tree(folder):
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        return folder
+    os.chown(folder, owner.st_uid, owner.st_gid)
     return _folder_elsewhere(folder, account)
 
 
@@ -180,14 +185,6 @@ def _folder_elsewhere(folder: Path, account: Account) -> Path:
     raise NoIdentity(
         f"user {_name(account.uid)}, who would run the server, can reach neither {folder} nor one of {_HOMES}"
     )
-
-
-def _give(folder: Path, account: Account) -> None:
-    # A folder made in namespace days is root's from top to bottom.
-    if folder.stat().st_uid == account.uid:
-        return
-    for path in _tree(folder):
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def _tree(folder: Path) -> Iterable[Path]:

@@ -10,7 +10,6 @@ Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from struct import Struct
 from uuid import UUID
 
@@ -98,11 +97,8 @@ async def save(
     conn: Connection, blocks: Sequence[Received], *, duplicates: Collection[int], superseded: Collection[int]
 ) -> None:
     """Store blocks without their duplicates; both sets hold event numbers."""
-    rows = [_COPY_HEAD]
-    for block in blocks:
-        rows.extend(_rows(block, duplicates, superseded))
-    rows.append(_COPY_END)
-    await conn.copy_to_table("usage_event", source=BytesIO(b"".join(rows)), columns=_COLUMNS, format="binary")
+    pieces = _pieces(blocks, duplicates, superseded)
+    await conn.copy_to_table("usage_event", source=pieces, columns=_COLUMNS, format="binary")
 
 
 async def versions(conn: Connection, numbers: Collection[tuple[int, int]]) -> list[Version]:
@@ -157,24 +153,39 @@ _LENGTH = Struct(">i").pack
 _NULL = _LENGTH(-1)
 
 
+async def _pieces(
+    blocks: Sequence[Received], duplicates: Collection[int], superseded: Collection[int]
+) -> AsyncIterator[bytes]:
+    """The COPY in pieces: Postgres stores one while the next is made."""
+    rows = [_COPY_HEAD]
+    for block in blocks:
+        rows.extend(_rows(block, duplicates, superseded))
+        if len(rows) >= _ROWS_AT_ONCE:
+            yield b"".join(rows)
+            rows = []
+    yield b"".join([*rows, _COPY_END])
+
+
 def _rows(block: Received, duplicates: Collection[int], superseded: Collection[int]) -> Iterator[bytes]:
     received_at = block.received_at - _POSTGRES_EPOCH
     columns = zip(block.keys, block.ids, block.aliases, block.types, block.timestamps, block.properties, strict=True)
     types = {name: _text(name) for name in set(block.types)}
     live, replaced = _text("live"), _text("superseded")
-    entry = (8, block.entry_ms, 8, block.entry_sequence)
+    account, ms, sequence, first_index = block.account, block.entry_ms, block.entry_sequence, block.first_index
     for place, (key, id_, alias, type_, timestamp, properties) in enumerate(columns):
         event_no = block.first_no + place
-        if duplicates and event_no in duplicates:
+        if event_no in duplicates:
             continue
-        at = timestamp - _POSTGRES_EPOCH
-        fixed = (4, block.account, 4, alias, 8, event_no, 8, at, 8, received_at, *entry, 4, block.first_index + place)
-        yield _FIXED(len(_COLUMNS), *fixed, 16, key)
-        yield _NULL if id_ is None else _text(id_)
-        yield types[type_]
-        yield _LENGTH(len(properties))
-        yield properties
-        yield replaced if superseded and event_no in superseded else live
+        at, index = timestamp - _POSTGRES_EPOCH, first_index + place
+        yield b"%b%b%b%b%b%b" % (
+            # Every second argument is a length.
+            _FIXED(13, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key),
+            _NULL if id_ is None else _text(id_),
+            types[type_],
+            _LENGTH(len(properties)),
+            properties,
+            replaced if event_no in superseded else live,
+        )
 
 
 def _text(value: str) -> bytes:

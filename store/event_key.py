@@ -78,5 +78,3 @@ async def correct(conn: Connection, claims: Claims) -> None:
     """Let known keys stand for other versions."""
     keys = [claims.keys[start : start + 16].hex() for start in range(0, len(claims.keys), 16)]
     await conn.execute(_CORRECT, claims.accounts, keys, claims.numbers, claims.digests)
-
-

@@ -27,8 +27,8 @@ from store.account import Principal
 _numbers = count(1)
 
 
-# The product's loop, for every test. Not through pytest-asyncio's factory hook: that parametrizes the session's loop, so
-# that an async fixture asked for by a plain test tears down the session fixtures of all the others.
+# The product's loop, for every test. Not through pytest-asyncio's factory hook: that parametrizes the session's loop,
+# so that an async fixture asked for by a plain test tears down the session fixtures of all the others.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 

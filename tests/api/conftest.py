@@ -13,7 +13,6 @@ import pytest
 from aiohttp import encode_basic_auth, web
 from redis.asyncio import Redis
 from yarl import URL
-from yarl import URL
 
 from meter import stream
 from runtime.settings import Settings

@@ -103,18 +103,25 @@ async def kill_at_random(command: list[str], conn: Connection) -> int:
     kills = 0
     while kills < KILLS:
         process = await started(command)
-        while not await conn.fetchval(COUNTING):
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(dice.uniform(0, 0.3))  # the random moment that this test is about
+        await until_counting(conn)
+        await asyncio.sleep(dice.uniform(0, 0.15))  # the random moment that this test is about
         process.send_signal(signal.SIGKILL)
         kills += await process.wait() == -signal.SIGKILL
     return kills
 
 
+async def until_counting(conn: Connection) -> None:
+    """Wait for a batch, but not for ever: on a fast machine there may be none left."""
+    for _ in range(1_000):
+        if await conn.fetchval(COUNTING):
+            return
+        await asyncio.sleep(0.005)
+
+
 async def count_the_rest(command: list[str], conn: Connection, redis: Redis) -> None:
     """Let it count to the end, and stop in order."""
     process = await started(command)
-    while not await usage.counted_past(conn, await stream.ends(redis, stream.names(1))):  # noqa: ASYNC110 its rows
+    while not await usage.counted_past(conn, await stream.ends(redis, stream.names(1))):  # noqa: ASYNC110 another process
         await asyncio.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
@@ -122,7 +129,7 @@ async def count_the_rest(command: list[str], conn: Connection, redis: Redis) -> 
 
 async def started(command: list[str]) -> asyncio.subprocess.Process:
     # Small batches: more transactions to be killed in.
-    environment = os.environ | {"USANCE_BATCH_EVENTS_MAX": "2000"}
+    environment = os.environ | {"USANCE_BATCH_EVENTS_MAX": "1000"}
     return await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.DEVNULL)
 
 

@@ -176,6 +176,7 @@ def test_data_out_of_reach_is_not_left_behind_silently(open_path: Path, monkeypa
 
     with pytest.raises(NoIdentity, match="holds data already: move the data folder"):
         settle(open_path / "home/postgres")
+    assert {path.lstat().st_uid for path in (open_path / "home").rglob("*")} == {0}
 
 
 @pytest.mark.slow
