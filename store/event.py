@@ -170,7 +170,7 @@ def _rows(block: Received, duplicates: Collection[int], superseded: Collection[i
     received_at = block.received_at - _POSTGRES_EPOCH
     columns = zip(block.keys, block.ids, block.aliases, block.types, block.timestamps, block.properties, strict=True)
     types = {name: _text(name) for name in set(block.types)}
-    live, replaced = _text("live"), _text("superseded")
+    live, replaced, width = _text("live"), _text("superseded"), len(_COLUMNS)
     account, ms, sequence, first_index = block.account, block.entry_ms, block.entry_sequence, block.first_index
     for place, (key, id_, alias, type_, timestamp, properties) in enumerate(columns):
         event_no = block.first_no + place
@@ -178,8 +178,8 @@ def _rows(block: Received, duplicates: Collection[int], superseded: Collection[i
             continue
         at, index = timestamp - _POSTGRES_EPOCH, first_index + place
         yield b"%b%b%b%b%b%b" % (
-            # Every second argument is a length.
-            _FIXED(13, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key),
+            # Each value comes after its length.
+            _FIXED(width, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key),
             _NULL if id_ is None else _text(id_),
             types[type_],
             _LENGTH(len(properties)),

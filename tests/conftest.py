@@ -119,8 +119,27 @@ async def account(conn: db.Connection) -> Principal:
 
 
 @pytest.fixture
-async def server(pool: db.Pool, redis: Redis, conn: db.Connection, account: Principal) -> AsyncIterator[Any]:
-    from tests.server import serving  # noqa: PLC0415 - the tests of pure rules need not load a web server
+def clock() -> Any:
+    from tests.server import Clock  # noqa: PLC0415 - the tests of pure rules need not load a web server
 
-    async with serving(pool=pool, redis=redis, conn=conn, account=account) as server:
+    return Clock()
+
+
+@pytest.fixture
+async def api(pool: db.Pool, redis: Redis, conn: db.Connection, account: Principal, clock: Any) -> AsyncIterator[Any]:
+    """The application, at an instant that stands still."""
+    from tests.server import serving  # noqa: PLC0415 - as above
+    from usance.loop import Servers  # noqa: PLC0415 - as above
+
+    async with serving(Servers(pool, redis), conn=conn, account=account, clock=clock) as server:
+        yield server
+
+
+@pytest.fixture
+async def server(pool: db.Pool, redis: Redis, conn: db.Connection, account: Principal) -> AsyncIterator[Any]:
+    """The application, now."""
+    from tests.server import serving  # noqa: PLC0415 - as above
+    from usance.loop import Servers  # noqa: PLC0415 - as above
+
+    async with serving(Servers(pool, redis), conn=conn, account=account) as server:
         yield server

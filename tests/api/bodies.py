@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.api.conftest import Api
+from tests.server import Server
 
 
 def customer(**changes: Any) -> dict[str, Any]:
@@ -53,13 +53,13 @@ def changed(schedule: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return asked
 
 
-async def priced(api: Api, **changes: Any) -> dict[str, Any]:
+async def priced(api: Server, **changes: Any) -> dict[str, Any]:
     """A price of a product of its own."""
     owner = await api.made("/products", product())
     return await api.made("/prices", price(owner["id"], **changes))
 
 
-async def contracted(api: Api, **changes: Any) -> dict[str, Any]:
+async def contracted(api: Server, **changes: Any) -> dict[str, Any]:
     """A schedule of a customer and a price of its own."""
     who, fee = await api.made("/customers", customer()), await priced(api)
     return await api.made("/billing-schedules", schedule(who["id"], fee["id"], **changes))

@@ -5,19 +5,19 @@ from uuid import UUID
 import pytest
 
 from store.account import Principal
-from tests.api.conftest import Api
+from tests.server import Server
 
 NOWHERE = UUID(int=7)
 
 
-async def test_the_list_has_the_one_account_of_the_key(api: Api, account: Principal) -> None:
+async def test_the_list_has_the_one_account_of_the_key(api: Server, account: Principal) -> None:
     reply = await api.get("/sequence-accounts")
 
     assert [item["id"] for item in reply.body["items"]] == [str(account.account_id)]
     assert reply.body["pagination"]["totalResultSize"] == 1
 
 
-async def test_an_account_is_shown_with_every_field_of_the_reference(api: Api, account: Principal) -> None:
+async def test_an_account_is_shown_with_every_field_of_the_reference(api: Server, account: Principal) -> None:
     reply = await api.get(f"/sequence-accounts/{account.account_id}")
 
     assert reply.body == {
@@ -32,7 +32,7 @@ async def test_an_account_is_shown_with_every_field_of_the_reference(api: Api, a
     }
 
 
-async def test_what_a_change_leaves_out_stays(api: Api, account: Principal) -> None:
+async def test_what_a_change_leaves_out_stays(api: Server, account: Principal) -> None:
     path = f"/sequence-accounts/{account.account_id}"
     await api.put(path, {"companyNumber": "42", "country": "DE"})
 
@@ -52,13 +52,13 @@ async def test_what_a_change_leaves_out_stays(api: Api, account: Principal) -> N
     ],
 )
 async def test_a_change_that_cannot_be_kept_is_refused(
-    api: Api, account: Principal, change: dict[str, object], code: str
+    api: Server, account: Principal, change: dict[str, object], code: str
 ) -> None:
     reply = await api.put(f"/sequence-accounts/{account.account_id}", change)
 
     assert (reply.codes, reply.keys) == ([code], list(change))
 
 
-async def test_another_account_does_not_exist_for_this_key(api: Api) -> None:
+async def test_another_account_does_not_exist_for_this_key(api: Server) -> None:
     assert (await api.get(f"/sequence-accounts/{NOWHERE}")).codes == ["NOT_FOUND"]
     assert (await api.put(f"/sequence-accounts/{NOWHERE}", {})).codes == ["NOT_FOUND"]

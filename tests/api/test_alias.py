@@ -6,17 +6,17 @@ import pytest
 
 from store.account import Principal
 from tests.api import bodies
-from tests.api.conftest import Api
+from tests.server import Server
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
 
-async def mapped(api: Api, value: str, **changes: Any) -> dict[str, Any]:
+async def mapped(api: Server, value: str, **changes: Any) -> dict[str, Any]:
     owner = await api.made("/customers", bodies.customer())
     return await api.made("/customer-aliases", {"customerId": owner["id"], "value": value} | changes)
 
 
-async def test_a_mapping_is_shown_with_every_field_of_the_reference(api: Api, account: Principal) -> None:
+async def test_a_mapping_is_shown_with_every_field_of_the_reference(api: Server, account: Principal) -> None:
     made = await mapped(api, "acme", label="CRM id")
 
     assert made == {
@@ -31,14 +31,14 @@ async def test_a_mapping_is_shown_with_every_field_of_the_reference(api: Api, ac
     }
 
 
-async def test_only_the_label_changes(api: Api) -> None:
+async def test_only_the_label_changes(api: Server) -> None:
     made = await mapped(api, "acme")
 
     assert (await api.put(f"/customer-aliases/{made['id']}", {"label": "new"})).body == made | {"label": "new"}
     assert (await api.put(f"/customer-aliases/{made['id']}", {"value": "x"})).codes == ["UNKNOWN_FIELD"]
 
 
-async def test_an_alias_has_one_owner_at_a_time(api: Api) -> None:
+async def test_an_alias_has_one_owner_at_a_time(api: Server) -> None:
     first = await mapped(api, "acme")
     other = await api.made("/customers", bodies.customer())
     again = {"customerId": other["id"], "value": "acme"}
@@ -53,7 +53,7 @@ async def test_an_alias_has_one_owner_at_a_time(api: Api) -> None:
     assert (await api.get("/customers/by-alias/acme")).body["id"] == other["id"]
 
 
-async def test_an_ended_mapping_says_when_and_is_not_listed(api: Api) -> None:
+async def test_an_ended_mapping_says_when_and_is_not_listed(api: Server) -> None:
     made = await mapped(api, "acme")
 
     ended = await api.delete(f"/customer-aliases/{made['id']}")
@@ -65,7 +65,7 @@ async def test_an_ended_mapping_says_when_and_is_not_listed(api: Api) -> None:
     assert (await api.get("/customer-aliases?value=acme")).body["items"] == []
 
 
-async def test_mappings_are_listed_by_value(api: Api) -> None:
+async def test_mappings_are_listed_by_value(api: Server) -> None:
     made = await mapped(api, "acme")
     await mapped(api, "other")
 
@@ -75,7 +75,7 @@ async def test_mappings_are_listed_by_value(api: Api) -> None:
     assert (await api.get("/customer-aliases")).body["pagination"]["totalResultSize"] == 2
 
 
-async def test_a_customers_own_id_is_an_alias_that_never_ends(api: Api) -> None:
+async def test_a_customers_own_id_is_an_alias_that_never_ends(api: Server) -> None:
     owner = await api.made("/customers", bodies.customer())
 
     assert (await api.delete(f"/customer-aliases/{owner['id']}")).codes == ["OWN_ALIAS"]
@@ -91,11 +91,11 @@ async def test_a_customers_own_id_is_an_alias_that_never_ends(api: Api) -> None:
         ({"customerId": NOWHERE, "value": ""}, "INVALID_VALUE", "value"),
     ],
 )
-async def test_a_bad_mapping_is_refused(api: Api, body: dict[str, str], code: str, key: str) -> None:
+async def test_a_bad_mapping_is_refused(api: Server, body: dict[str, str], code: str, key: str) -> None:
     reply = await api.post("/customer-aliases", body)
 
     assert (reply.codes, reply.keys) == ([code], [key])
 
 
-async def test_an_unknown_mapping_is_not_found(api: Api) -> None:
+async def test_an_unknown_mapping_is_not_found(api: Server) -> None:
     assert (await api.delete(f"/customer-aliases/{NOWHERE}")).codes == ["NOT_FOUND"]

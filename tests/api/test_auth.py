@@ -14,7 +14,7 @@ from store import account as accounts
 from store import db
 from store.account import Principal
 from store.db import Connection, Pool
-from tests.api.conftest import CLIENT_ID, SECRET, Api, Clock
+from tests.server import CLIENT_ID, SECRET, Clock, Server
 
 
 def basic(pair: str) -> str:
@@ -40,25 +40,25 @@ def test_anything_else_is_no_key(header: str) -> None:
 
 @pytest.mark.parametrize("header", ["", f"Bearer {CLIENT_ID}:wrong", f"Bearer unknown:{SECRET}"])
 @pytest.mark.parametrize("path", ["/products", "/nowhere"])
-async def test_without_a_good_key_everything_below_api_is_closed(api: Api, header: str, path: str) -> None:
+async def test_without_a_good_key_everything_below_api_is_closed(api: Server, header: str, path: str) -> None:
     reply = await api.get(path, headers={"Authorization": header})
 
     assert (reply.status, reply.codes) == (401, ["UNAUTHENTICATED"])
     assert reply.headers["WWW-Authenticate"].startswith("Basic")
 
 
-async def test_bearer_opens_what_basic_opens(api: Api) -> None:
+async def test_bearer_opens_what_basic_opens(api: Server) -> None:
     reply = await api.get("/products", headers={"Authorization": f"Bearer {CLIENT_ID}:{SECRET}"})
 
     assert reply.status == 200
 
 
 @pytest.mark.parametrize("path", ["//health", "//ready", "//metrics"])
-async def test_what_machines_ask_needs_no_key(api: Api, path: str) -> None:
+async def test_what_machines_ask_needs_no_key(api: Server, path: str) -> None:
     assert (await api.get(path, headers={"Authorization": ""})).status == 200
 
 
-async def test_a_key_of_another_account_opens_only_that_one(api: Api, conn: Connection, clock: Clock) -> None:
+async def test_a_key_of_another_account_opens_only_that_one(api: Server, conn: Connection, clock: Clock) -> None:
     await api.made("/products", {"name": "Mine"})
     other = await conn.fetchval(
         "insert into account (id, company_name, created_at, updated_at) values (gen_random_uuid(), 'B', now(), now()) "

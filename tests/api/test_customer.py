@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from tests.api import bodies
-from tests.api.conftest import Api
+from tests.server import Server
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
 
-async def test_a_customer_is_shown_with_every_field_of_the_reference(api: Api) -> None:
+async def test_a_customer_is_shown_with_every_field_of_the_reference(api: Server) -> None:
     made = await api.made("/customers", bodies.customer(label="VIP", customProperties={"tier": "gold"}))
     contact = made["contacts"][0]
 
@@ -39,7 +39,7 @@ async def test_a_customer_is_shown_with_every_field_of_the_reference(api: Api) -
     assert (await api.get(f"/customers/{made['id']}")).body == made
 
 
-async def test_a_change_replaces_contacts_and_keeps_properties_it_leaves_out(api: Api) -> None:
+async def test_a_change_replaces_contacts_and_keeps_properties_it_leaves_out(api: Server) -> None:
     made = await api.made("/customers", bodies.customer(customProperties={"tier": "gold"}, label="old"))
     contact = {"name": "Bo", "email": "bo@acme.test", "billingPreference": "PRIMARY"}
 
@@ -51,7 +51,7 @@ async def test_a_change_replaces_contacts_and_keeps_properties_it_leaves_out(api
     assert changed.body["label"] is None
 
 
-async def test_aliases_of_a_change_are_added_and_none_is_ended(api: Api) -> None:
+async def test_aliases_of_a_change_are_added_and_none_is_ended(api: Server) -> None:
     made = await api.made("/customers", bodies.customer(customerAliases=["one"]))
 
     await api.put(f"/customers/{made['id']}", bodies.customer(customerAliases=["two"]))
@@ -61,7 +61,7 @@ async def test_aliases_of_a_change_are_added_and_none_is_ended(api: Api) -> None
     assert [item["value"] for item in found.body["items"]] == ["one", "two"]
 
 
-async def test_a_customer_is_found_by_its_alias_and_by_its_own_id(api: Api) -> None:
+async def test_a_customer_is_found_by_its_alias_and_by_its_own_id(api: Server) -> None:
     made = await api.made("/customers", bodies.customer(customerAliases=["acme/eu"]))
 
     by_alias = await api.get("/customers/by-alias/acme%2Feu")
@@ -73,7 +73,7 @@ async def test_a_customer_is_found_by_its_alias_and_by_its_own_id(api: Api) -> N
     assert by_alias.body["billingEmails"] == ["ann@acme.test"]
 
 
-async def test_matching_an_alias_is_case_sensitive(api: Api) -> None:
+async def test_matching_an_alias_is_case_sensitive(api: Server) -> None:
     await api.made("/customers", bodies.customer(customerAliases=["acme"]))
 
     assert (await api.get("/customers/by-alias/ACME")).codes == ["NOT_FOUND"]
@@ -95,7 +95,7 @@ FILTERS = [
 ]
 
 
-async def test_lists_are_filtered(api: Api) -> None:
+async def test_lists_are_filtered(api: Server) -> None:
     await api.made("/customers", bodies.customer(legalName="A Ltd", label="the VIP", customerAliases=["a"]))
     await api.made("/customers", bodies.customer(legalName="B GmbH"))
     gone = await api.made("/customers", bodies.customer(legalName="gone"))
@@ -108,7 +108,7 @@ async def test_lists_are_filtered(api: Api) -> None:
         assert reply.body["pagination"]["totalResultSize"] == len(found), query
 
 
-async def test_a_customer_with_a_running_schedule_is_billed(api: Api) -> None:
+async def test_a_customer_with_a_running_schedule_is_billed(api: Server) -> None:
     contract = await bodies.contracted(api)
 
     reply = await api.get("/customers?billingStatus=ACTIVE")
@@ -116,7 +116,7 @@ async def test_a_customer_with_a_running_schedule_is_billed(api: Api) -> None:
     assert [item["id"] for item in reply.body["items"]] == [contract["customerId"]]
 
 
-async def test_archiving_again_changes_nothing(api: Api) -> None:
+async def test_archiving_again_changes_nothing(api: Server) -> None:
     made = await api.made("/customers", bodies.customer())
     first = await api.post(f"/customers/{made['id']}/archive")
     api.clock.now = api.clock.now.replace(hour=13)
@@ -148,7 +148,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str | None]] = [
 ]
 
 
-async def test_a_bad_field_is_named(api: Api) -> None:
+async def test_a_bad_field_is_named(api: Server) -> None:
     for change, code, key in BAD_FIELDS:
         reply = await api.post("/customers", bodies.customer(**change))
 
@@ -165,14 +165,14 @@ BAD_ADDRESSES = [
 ]
 
 
-async def test_a_bad_address_is_named(api: Api) -> None:
+async def test_a_bad_address_is_named(api: Server) -> None:
     for change, code, key in BAD_ADDRESSES:
         reply = await api.post("/customers", bodies.customer(address=bodies.customer()["address"] | change))
 
         assert (reply.codes, reply.keys) == ([code], [key]), change
 
 
-async def test_a_refused_alias_leaves_no_customer_behind(api: Api) -> None:
+async def test_a_refused_alias_leaves_no_customer_behind(api: Server) -> None:
     await api.made("/customers", bodies.customer(customerAliases=["taken"]))
 
     reply = await api.post("/customers", bodies.customer(legalName="Second", customerAliases=["free", "taken"]))
@@ -183,11 +183,11 @@ async def test_a_refused_alias_leaves_no_customer_behind(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", [f"/customers/{NOWHERE}", "/customers/7", f"/customers/{NOWHERE}/aliases"])
-async def test_an_unknown_customer_is_not_found(api: Api, path: str) -> None:
+async def test_an_unknown_customer_is_not_found(api: Server, path: str) -> None:
     assert (await api.get(path)).codes == ["NOT_FOUND"]
 
 
-async def test_text_cannot_break_out_of_a_statement(api: Api) -> None:
+async def test_text_cannot_break_out_of_a_statement(api: Server) -> None:
     nasty = "'; drop table customer; --"
     made = await api.made("/customers", bodies.customer(legalName=nasty, customerAliases=[nasty]))
 

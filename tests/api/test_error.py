@@ -12,7 +12,8 @@ from runtime.settings import Settings
 from store.account import Principal
 from store.db import Connection, Pool
 from tests.api import bodies
-from tests.api.conftest import CLIENT_ID, SECRET, Api, Clock, Reply, running
+from tests.server import CLIENT_ID, SECRET, Clock, Reply, Server, serving
+from usance.loop import Servers
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 JSON = {"Content-Type": "application/json"}
@@ -21,7 +22,7 @@ EVENT = {"customerAlias": "acme", "eventType": "call", "eventTimestamp": "2025-0
 METRIC = {"name": "Calls", "metricType": "SIMPLE", "eventType": "call", "aggregationType": "COUNT"}
 LINEAR = {"pricingType": "LINEAR", "pricePerUnit": "0.1", "usageMetricId": NOWHERE, "isPricePercentage": False}
 
-Example: TypeAlias = Callable[[Api], Awaitable[Reply]]
+Example: TypeAlias = Callable[[Server], Awaitable[Reply]]
 
 
 def post(path: str, body: Any = None, **options: Any) -> Example:
@@ -37,7 +38,7 @@ def get(path: str, **options: Any) -> Example:
 
 
 def bad_price(**changes: Any) -> Example:
-    async def example(api: Api) -> Reply:
+    async def example(api: Server) -> Reply:
         owner = await api.made("/products", bodies.product())
         return await api.post("/prices", bodies.price(owner["id"], **changes))
 
@@ -45,7 +46,7 @@ def bad_price(**changes: Any) -> Example:
 
 
 def bad_schedule(**changes: Any) -> Example:
-    async def example(api: Api) -> Reply:
+    async def example(api: Server) -> Reply:
         who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
         return await api.post("/billing-schedules", bodies.schedule(who["id"], fee["id"]) | changes)
 
@@ -53,63 +54,63 @@ def bad_schedule(**changes: Any) -> Example:
 
 
 def amended(**changes: Any) -> Example:
-    async def example(api: Api) -> Reply:
+    async def example(api: Server) -> Reply:
         made = await bodies.contracted(api)
         return await api.put(f"/billing-schedules/{made['id']}", bodies.changed(made, **changes))
 
     return example
 
 
-async def mixed_currencies(api: Api) -> Reply:
+async def mixed_currencies(api: Server) -> Reply:
     who = await api.made("/customers", bodies.customer())
     euro, dollar = await bodies.priced(api), await bodies.priced(api, currency="USD")
     return await api.post("/billing-schedules", bodies.schedule(who["id"], euro["id"], dollar["id"]))
 
 
-async def alias_taken(api: Api) -> Reply:
+async def alias_taken(api: Server) -> Reply:
     await api.made("/customers", bodies.customer(customerAliases=["acme"]))
     return await api.post("/customers", bodies.customer(customerAliases=["acme"]))
 
 
-async def own_alias(api: Api) -> Reply:
+async def own_alias(api: Server) -> Reply:
     owner = await api.made("/customers", bodies.customer())
     return await api.delete(f"/customer-aliases/{owner['id']}")
 
 
-async def customer_unusable(api: Api) -> Reply:
+async def customer_unusable(api: Server) -> Reply:
     who, fee = await api.made("/customers", bodies.customer(status="DRAFT")), await bodies.priced(api)
     return await api.post("/billing-schedules", bodies.schedule(who["id"], fee["id"]))
 
 
-async def product_archived(api: Api) -> Reply:
+async def product_archived(api: Server) -> Reply:
     owner = await api.made("/products", bodies.product())
     await api.post(f"/products/{owner['id']}/archive")
     return await api.post("/prices", bodies.price(owner["id"]))
 
 
-async def price_unusable(api: Api) -> Reply:
+async def price_unusable(api: Server) -> Reply:
     who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api, status="DRAFT")
     return await api.post("/billing-schedules", bodies.schedule(who["id"], fee["id"]))
 
 
-async def price_in_use(api: Api) -> Reply:
+async def price_in_use(api: Server) -> Reply:
     made = await bodies.contracted(api)
     return await api.delete(f"/prices/{made['prices'][0]['id']}")
 
 
-async def schedule_archived(api: Api) -> Reply:
+async def schedule_archived(api: Server) -> Reply:
     made = await bodies.contracted(api)
     await api.post(f"/billing-schedules/{made['id']}/archive")
     return await api.put(f"/billing-schedules/{made['id']}/activate")
 
 
-async def metric_in_use(api: Api) -> Reply:
+async def metric_in_use(api: Server) -> Reply:
     metric = await api.made("/usage-metrics", METRIC)
     await bodies.priced(api, structure=LINEAR | {"usageMetricId": metric["id"]}, billingType="IN_ARREARS")
     return await api.delete(f"/usage-metrics/{metric['id']}")
 
 
-async def metric_name_taken(api: Api) -> Reply:
+async def metric_name_taken(api: Server) -> Reply:
     await api.made("/usage-metrics", METRIC)
     return await api.post("/usage-metrics", METRIC)
 
@@ -170,7 +171,7 @@ def test_every_code_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("code", EXAMPLES)
-async def test_a_refusal_has_its_code_and_status_and_says_what_to_do(api: Api, code: str) -> None:
+async def test_a_refusal_has_its_code_and_status_and_says_what_to_do(api: Server, code: str) -> None:
     reply = await EXAMPLES[code](api)
     error = reply.body["error"]
 
@@ -182,14 +183,14 @@ async def test_a_refusal_has_its_code_and_status_and_says_what_to_do(api: Api, c
         assert set(error["errors"][0]) == {"code", "message", "key"}
 
 
-async def test_a_batch_of_nothing_but_bad_events_names_each(api: Api) -> None:
+async def test_a_batch_of_nothing_but_bad_events_names_each(api: Server) -> None:
     reply = await api.post("/usage-events", [EVENT | {"eventType": 7}, {"customerAlias": "a"}])
 
     assert reply.codes == ["WRONG_TYPE", "MISSING_FIELD"]
     assert reply.keys == ["[0].eventType", "[1].eventType"]
 
 
-async def test_the_allow_header_names_the_methods_there_are(api: Api) -> None:
+async def test_the_allow_header_names_the_methods_there_are(api: Server) -> None:
     reply = await api.delete("/products")
 
     assert reply.headers["Allow"] == "GET,HEAD,POST"
@@ -198,7 +199,9 @@ async def test_the_allow_header_names_the_methods_there_are(api: Api) -> None:
 async def test_a_full_stream_takes_nothing_and_says_when_to_come_back(
     pool: Pool, redis: Redis, conn: Connection, account: Principal, clock: Clock
 ) -> None:
-    async with running(pool, redis, conn, account, clock, settings=Settings(stream_entries_max=1)) as api:
+    async with serving(
+        Servers(pool, redis), conn=conn, account=account, clock=clock, settings=Settings(stream_entries_max=1)
+    ) as api:
         first, second = await api.post("/usage-events", EVENT), await api.post("/usage-events", EVENT)
 
     assert (first.status, second.status, second.codes) == (201, 503, ["STREAM_FULL"])
@@ -208,7 +211,7 @@ async def test_a_full_stream_takes_nothing_and_says_when_to_come_back(
 async def test_without_redis_nothing_is_accepted_and_the_rest_goes_on(
     pool: Pool, conn: Connection, account: Principal, clock: Clock, away: Redis
 ) -> None:
-    async with running(pool, away, conn, account, clock) as api:
+    async with serving(Servers(pool, away), conn=conn, account=account, clock=clock) as api:
         refused = await api.post("/usage-events", EVENT)
         ready, health, other = await api.get("//ready"), await api.get("//health"), await api.get("/products")
 
@@ -218,7 +221,7 @@ async def test_without_redis_nothing_is_accepted_and_the_rest_goes_on(
     assert (health.status, other.status) == (200, 200)
 
 
-async def test_without_postgres_events_are_accepted_and_the_rest_waits(api: Api, pool: Pool) -> None:
+async def test_without_postgres_events_are_accepted_and_the_rest_waits(api: Server, pool: Pool) -> None:
     await api.get("/products")
     pool.terminate()
 
@@ -234,7 +237,7 @@ async def test_without_postgres_events_are_accepted_and_the_rest_waits(api: Api,
 
 
 async def test_a_database_that_is_too_busy_is_an_answer_not_a_wait(
-    api: Api, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    api: Server, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await api.get("/products")
     monkeypatch.setattr(wire, "CONNECTION_SECONDS_MAX", 0.05)
@@ -248,7 +251,7 @@ async def test_a_database_that_is_too_busy_is_an_answer_not_a_wait(
 
 
 async def test_our_own_mistakes_tell_nothing_to_the_outside(
-    api: Api, conn: Connection, capsys: pytest.CaptureFixture[str]
+    api: Server, conn: Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await conn.execute("alter table product rename to hidden")
 
@@ -263,11 +266,11 @@ async def test_our_own_mistakes_tell_nothing_to_the_outside(
     ("headers", "status_"),
     [({"X-Long": "x" * 9000}, 400), ({f"X-{n}": "x" for n in range(200)}, 400), ({"X-Long": "x" * 7000}, 200)],
 )
-async def test_oversized_headers_are_refused(api: Api, headers: dict[str, str], status_: int) -> None:
+async def test_oversized_headers_are_refused(api: Server, headers: dict[str, str], status_: int) -> None:
     assert (await api.get("/products", headers=headers)).status == status_
 
 
-async def test_a_compressed_body_is_refused_rather_than_half_read(api: Api) -> None:
+async def test_a_compressed_body_is_refused_rather_than_half_read(api: Server) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
     reply = await api.post("/products", data=b"\x1f\x8b\x08", headers=headers)
@@ -275,7 +278,7 @@ async def test_a_compressed_body_is_refused_rather_than_half_read(api: Api) -> N
     assert (reply.status, reply.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])
 
 
-async def test_a_body_without_length_has_the_same_limit(api: Api) -> None:
+async def test_a_body_without_length_has_the_same_limit(api: Server) -> None:
     async def chunks() -> Any:
         for _ in range(20):
             yield b" " * (MIB // 10)
@@ -286,7 +289,7 @@ async def test_a_body_without_length_has_the_same_limit(api: Api) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"name": "\\ud800"}', b'{"name": "a\\u0000b"}', b'{"name": "\xff"}'])
-async def test_text_that_is_no_text_is_refused(api: Api, body: bytes) -> None:
+async def test_text_that_is_no_text_is_refused(api: Server, body: bytes) -> None:
     reply = await api.post("/products", data=body, headers=JSON)
 
     assert reply.status == 400

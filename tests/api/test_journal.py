@@ -1,12 +1,12 @@
 """Requests are measured by route, with labels that no caller can make up."""
 
 from runtime import telemetry
-from tests.api.conftest import Api
+from tests.server import Server
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
 
-async def test_a_request_is_measured_under_its_route(api: Api) -> None:
+async def test_a_request_is_measured_under_its_route(api: Server) -> None:
     await api.get(f"/products/{NOWHERE}")
     await api.ask("PROPFIND", "/products")
     await api.get("//made-up")

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from store.db import Pool
-from tests.api.conftest import Api
+from tests.server import Server
 from tests.usage import aggregator, called, drain
 
 MARCH = "customerAliases=acme&periodStart=2025-03-01&periodEnd=2025-03-31"
@@ -20,7 +20,7 @@ def tokens(**fields: Any) -> dict[str, Any]:
     return metric(name="Tokens", aggregationType="SUM", aggregationProperty="tokens") | fields
 
 
-async def test_a_metric_is_shown_with_every_field_of_the_reference(api: Api) -> None:
+async def test_a_metric_is_shown_with_every_field_of_the_reference(api: Server) -> None:
     asked = tokens(
         description="All of them",
         unit="tokens",
@@ -43,7 +43,7 @@ async def test_a_metric_is_shown_with_every_field_of_the_reference(api: Api) -> 
     assert (await api.get(f"/usage-metrics/{made['id']}")).body == made
 
 
-async def test_what_is_left_out_has_a_default(api: Api) -> None:
+async def test_what_is_left_out_has_a_default(api: Server) -> None:
     made = await api.made("/usage-metrics", metric())
 
     assert (made["propertyFilters"], made["caseSensitive"], made["propertiesToNegate"]) == ({}, True, [])
@@ -68,14 +68,14 @@ async def test_what_is_left_out_has_a_default(api: Api) -> None:
     ],
 )
 async def test_what_cannot_be_counted_is_refused(
-    api: Api, asked: dict[str, Any], status: int, code: str, key: str
+    api: Server, asked: dict[str, Any], status: int, code: str, key: str
 ) -> None:
     reply = await api.post("/usage-metrics", asked)
 
     assert (reply.status, reply.codes, reply.keys) == (status, [code], [key])
 
 
-async def test_a_metric_counts_what_came_before_it(api: Api, pool: Pool, redis: Redis) -> None:
+async def test_a_metric_counts_what_came_before_it(api: Server, pool: Pool, redis: Redis) -> None:
     await api.post("/usage-events", [called("a", tokens=5), called("b", tokens="0.5"), called("b", tokens=7)])
     await drain(aggregator(pool, redis))
 
@@ -84,7 +84,7 @@ async def test_a_metric_counts_what_came_before_it(api: Api, pool: Pool, redis: 
     assert (await api.get(f"/usage-metrics/{made['id']}/calculate?{MARCH}")).body["value"] == 12
 
 
-async def test_a_change_of_words_is_shown_at_once(api: Api) -> None:
+async def test_a_change_of_words_is_shown_at_once(api: Server) -> None:
     made = await api.made("/usage-metrics", metric())
 
     changed = await api.put(f"/usage-metrics/{made['id']}", metric(name="Requests", description="of any kind"))
@@ -93,7 +93,7 @@ async def test_a_change_of_words_is_shown_at_once(api: Api) -> None:
     assert (await api.get(f"/usage-metrics/{made['id']}")).body == changed.body
 
 
-async def test_a_change_of_counting_counts_everything_again(api: Api, pool: Pool, redis: Redis) -> None:
+async def test_a_change_of_counting_counts_everything_again(api: Server, pool: Pool, redis: Redis) -> None:
     made = await api.made("/usage-metrics", metric())
     await api.post("/usage-events", [called("a", tokens=5), called("b", tokens=7)])
     await drain(aggregator(pool, redis))
@@ -104,7 +104,7 @@ async def test_a_change_of_counting_counts_everything_again(api: Api, pool: Pool
     assert (await api.get(f"/usage-metrics/{made['id']}/calculate?{MARCH}")).body["value"] == 12
 
 
-async def test_a_deleted_metric_is_answered_once_more_and_then_gone(api: Api) -> None:
+async def test_a_deleted_metric_is_answered_once_more_and_then_gone(api: Server) -> None:
     made = await api.made("/usage-metrics", metric())
 
     deleted = await api.delete(f"/usage-metrics/{made['id']}")
@@ -130,7 +130,7 @@ async def test_a_deleted_metric_is_answered_once_more_and_then_gone(api: Api) ->
         ("sortOrder=ASC&limit=2", ["Calls", "Tokens"]),
     ],
 )
-async def test_lists_are_filtered(api: Api, query: str, found: list[str]) -> None:
+async def test_lists_are_filtered(api: Server, query: str, found: list[str]) -> None:
     for asked in (metric(), tokens(), metric(name="With, comma", eventType="a,b")):
         await api.made("/usage-metrics", asked)
 

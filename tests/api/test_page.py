@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from tests.api import bodies
-from tests.api.conftest import Api
+from tests.server import Server
 
 
 @pytest.fixture
-async def five(api: Api) -> list[str]:
+async def five(api: Server) -> list[str]:
     return [(await api.made("/products", bodies.product(name=f"P{n}")))["name"] for n in range(5)]
 
 
@@ -17,7 +17,7 @@ def names(reply: Any) -> list[str]:
     return [item["name"] for item in reply.body["items"]]
 
 
-async def walk(api: Api, query: str, *, by: str) -> list[list[str]]:
+async def walk(api: Server, query: str, *, by: str) -> list[list[str]]:
     """All pages from one end to the other, by the cursor of that name."""
     pages, cursor = [], ""
     while True:
@@ -33,12 +33,12 @@ async def walk(api: Api, query: str, *, by: str) -> list[list[str]]:
     [("DESC", [["P4", "P3"], ["P2", "P1"], ["P0"]]), ("ASC", [["P0", "P1"], ["P2", "P3"], ["P4"]])],
 )
 @pytest.mark.usefixtures("five")
-async def test_after_leads_through_the_whole_list_once(api: Api, order: str, pages: list[list[str]]) -> None:
+async def test_after_leads_through_the_whole_list_once(api: Server, order: str, pages: list[list[str]]) -> None:
     assert await walk(api, f"limit=2&sortOrder={order}", by="after") == pages
 
 
 @pytest.mark.usefixtures("five")
-async def test_before_leads_back_the_same_way(api: Api) -> None:
+async def test_before_leads_back_the_same_way(api: Server) -> None:
     last = (await api.get("/products?limit=2&sortOrder=ASC")).body["pagination"]["after"]
     third = (await api.get(f"/products?limit=2&sortOrder=ASC&after={last}")).body["pagination"]["before"]
 
@@ -49,7 +49,7 @@ async def test_before_leads_back_the_same_way(api: Api) -> None:
 
 
 @pytest.mark.usefixtures("five")
-async def test_the_newest_come_first_and_all_are_counted(api: Api) -> None:
+async def test_the_newest_come_first_and_all_are_counted(api: Server) -> None:
     reply = await api.get("/products?limit=1")
 
     assert names(reply) == ["P4"]
@@ -57,7 +57,7 @@ async def test_the_newest_come_first_and_all_are_counted(api: Api) -> None:
 
 
 @pytest.mark.usefixtures("five")
-async def test_rows_that_appear_meanwhile_move_nothing(api: Api) -> None:
+async def test_rows_that_appear_meanwhile_move_nothing(api: Server) -> None:
     first = await api.get("/products?limit=2")
     await api.made("/products", bodies.product(name="new"))
 
@@ -66,7 +66,7 @@ async def test_rows_that_appear_meanwhile_move_nothing(api: Api) -> None:
     assert names(second) == ["P2", "P1"]
 
 
-async def test_an_empty_list_has_no_cursors(api: Api) -> None:
+async def test_an_empty_list_has_no_cursors(api: Server) -> None:
     reply = await api.get("/products")
 
     assert reply.body == {"items": [], "pagination": {"after": None, "before": None, "totalResultSize": 0}}
@@ -86,7 +86,7 @@ BAD = [
 ]
 
 
-async def test_a_bad_parameter_is_named(api: Api) -> None:
+async def test_a_bad_parameter_is_named(api: Server) -> None:
     for query, code, key in BAD:
         reply = await api.get(f"/products?{query}")
 

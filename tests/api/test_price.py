@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api import bodies
-from tests.api.conftest import Api
+from tests.server import Server
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
@@ -13,11 +13,11 @@ LINEAR = {"pricingType": "LINEAR", "pricePerUnit": "0.0000001", "usageMetricId":
 
 
 @pytest.fixture
-async def product(api: Api) -> str:
+async def product(api: Server) -> str:
     return str((await api.made("/products", bodies.product()))["id"])
 
 
-async def test_a_price_is_shown_with_every_field_of_the_reference(api: Api, product: str) -> None:
+async def test_a_price_is_shown_with_every_field_of_the_reference(api: Server, product: str) -> None:
     made = await api.made("/prices", bodies.price(product))
 
     assert made == {
@@ -40,7 +40,7 @@ async def test_a_price_is_shown_with_every_field_of_the_reference(api: Api, prod
 
 
 async def test_amounts_are_shown_as_plain_strings_with_the_zeros_that_were_written(
-    api: Api, product: str, metric: str
+    api: Server, product: str, metric: str
 ) -> None:
     tiers = [{"upperBound": "100.0", "price": "0.0000001", "fee": "5.00", "isPricePercentage": False}]
     tiers.append({"price": "0", "isPricePercentage": False})
@@ -53,12 +53,12 @@ async def test_amounts_are_shown_as_plain_strings_with_the_zeros_that_were_writt
 
 
 @pytest.fixture
-async def metric(api: Api) -> str:
+async def metric(api: Server) -> str:
     body = {"name": "Calls", "metricType": "SIMPLE", "eventType": "call", "aggregationType": "COUNT"}
     return str((await api.made("/usage-metrics", body))["id"])
 
 
-async def test_only_name_and_status_change(api: Api, product: str) -> None:
+async def test_only_name_and_status_change(api: Server, product: str) -> None:
     made = await api.made("/prices", bodies.price(product, status="DRAFT"))
 
     named = await api.put(f"/prices/{made['id']}", {"name": "New"})
@@ -80,7 +80,7 @@ FILTERS = [
 ]
 
 
-async def test_prices_are_filtered(api: Api, product: str) -> None:
+async def test_prices_are_filtered(api: Server, product: str) -> None:
     await api.made("/prices", bodies.price(product, name="Fee EUR"))
     await api.made("/prices", bodies.price(product, name="Fee USD", currency="USD", billingFrequency="YEARLY"))
 
@@ -91,7 +91,7 @@ async def test_prices_are_filtered(api: Api, product: str) -> None:
         assert reply.body["pagination"]["totalResultSize"] == len(found), query
 
 
-async def test_a_price_without_schedule_is_deleted_and_returned(api: Api, product: str) -> None:
+async def test_a_price_without_schedule_is_deleted_and_returned(api: Server, product: str) -> None:
     made = await api.made("/prices", bodies.price(product))
 
     assert (await api.delete(f"/prices/{made['id']}")).body == made
@@ -99,7 +99,7 @@ async def test_a_price_without_schedule_is_deleted_and_returned(api: Api, produc
     assert (await api.delete(f"/prices/{made['id']}")).codes == ["NOT_FOUND"]
 
 
-async def test_a_price_that_a_schedule_has_stays(api: Api) -> None:
+async def test_a_price_that_a_schedule_has_stays(api: Server) -> None:
     contract = await bodies.contracted(api)
 
     reply = await api.delete(f"/prices/{contract['prices'][0]['id']}")
@@ -135,14 +135,14 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
 ]
 
 
-async def test_what_cannot_be_billed_is_refused_at_the_door(api: Api, product: str) -> None:
+async def test_what_cannot_be_billed_is_refused_at_the_door(api: Server, product: str) -> None:
     for change, code, key in REFUSED:
         reply = await api.post("/prices", bodies.price(product, **change))
 
         assert (reply.codes, reply.keys) == ([code], [key]), change
 
 
-async def test_a_metric_is_named_by_a_uuid(api: Api, product: str) -> None:
+async def test_a_metric_is_named_by_a_uuid(api: Server, product: str) -> None:
     structure = LINEAR | {"usageMetricId": "tokens"}
 
     reply = await api.post("/prices", bodies.price(product, structure=structure, billingType="IN_ARREARS"))

@@ -1,12 +1,12 @@
 """/products: the smallest resource."""
 
 from tests.api import bodies
-from tests.api.conftest import Api
+from tests.server import Server
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
 
-async def test_a_product_is_shown_with_every_field_of_the_reference(api: Api) -> None:
+async def test_a_product_is_shown_with_every_field_of_the_reference(api: Server) -> None:
     made = await api.made("/products", bodies.product(label="UK"))
 
     assert made == {
@@ -21,7 +21,7 @@ async def test_a_product_is_shown_with_every_field_of_the_reference(api: Api) ->
     assert (await api.get(f"/products/{made['id']}")).body == made
 
 
-async def test_a_product_is_renamed(api: Api) -> None:
+async def test_a_product_is_renamed(api: Server) -> None:
     made = await api.made("/products", bodies.product())
     api.clock.now = api.clock.now.replace(hour=13)
 
@@ -30,7 +30,7 @@ async def test_a_product_is_renamed(api: Api) -> None:
     assert changed.body == made | {"name": "New", "updatedAt": "2025-03-10T13:00:00Z"}
 
 
-async def test_an_archived_product_is_not_listed_and_takes_no_prices(api: Api) -> None:
+async def test_an_archived_product_is_not_listed_and_takes_no_prices(api: Server) -> None:
     made = await api.made("/products", bodies.product())
 
     archived = await api.post(f"/products/{made['id']}/archive")
@@ -41,7 +41,7 @@ async def test_an_archived_product_is_not_listed_and_takes_no_prices(api: Api) -
     assert (refused.status, refused.codes, refused.keys) == (409, ["PRODUCT_ARCHIVED"], ["productId"])
 
 
-async def test_products_are_found_by_name(api: Api) -> None:
+async def test_products_are_found_by_name(api: Server) -> None:
     await api.made("/products", bodies.product(name="Tokens"))
     await api.made("/products", bodies.product(name="Seats"))
 
@@ -50,13 +50,13 @@ async def test_products_are_found_by_name(api: Api) -> None:
     assert [item["name"] for item in reply.body["items"]] == ["Tokens"]
 
 
-async def test_a_tax_category_is_not_offered_yet(api: Api) -> None:
+async def test_a_tax_category_is_not_offered_yet(api: Server) -> None:
     reply = await api.post("/products", bodies.product(taxCategoryId=NOWHERE))
 
     assert (reply.status, reply.codes, reply.keys) == (422, ["NOT_OFFERED_YET"], ["taxCategoryId"])
 
 
-async def test_an_unknown_product_is_not_found(api: Api) -> None:
+async def test_an_unknown_product_is_not_found(api: Server) -> None:
     assert (await api.get(f"/products/{NOWHERE}")).codes == ["NOT_FOUND"]
     assert (await api.put(f"/products/{NOWHERE}", {"name": "x"})).codes == ["NOT_FOUND"]
     assert (await api.post(f"/products/{NOWHERE}/archive")).codes == ["NOT_FOUND"]

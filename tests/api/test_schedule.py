@@ -10,7 +10,7 @@ from runtime.settings import Settings
 from store.account import Principal
 from store.db import Connection, Pool
 from tests.api import bodies
-from tests.api.conftest import Api
+from tests.server import Server
 from usance import loop
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
@@ -22,7 +22,7 @@ async def next_bill(conn: Connection) -> tuple[date | None, datetime | None]:
     return row["next_bill_date"], row["next_bill_at"]
 
 
-async def test_a_schedule_is_shown_with_every_field_of_the_reference(api: Api) -> None:
+async def test_a_schedule_is_shown_with_every_field_of_the_reference(api: Server) -> None:
     made = await bodies.contracted(api, recurrenceDayOfMonth=1, label="L", reference="R", memo="M")
     phase = made["phases"][0]
 
@@ -85,18 +85,18 @@ async def test_a_schedule_is_shown_with_every_field_of_the_reference(api: Api) -
     ],
 )
 async def test_the_status_follows_from_the_dates(
-    api: Api, start: str, end: str | None, *, draft: bool, status: str
+    api: Server, start: str, end: str | None, *, draft: bool, status: str
 ) -> None:
     assert (await bodies.contracted(api, start=start, end=end, isDraft=draft))["status"] == status
 
 
-async def test_a_backdated_schedule_is_due_at_once_for_its_first_date(api: Api, conn: Connection) -> None:
+async def test_a_backdated_schedule_is_due_at_once_for_its_first_date(api: Server, conn: Connection) -> None:
     await bodies.contracted(api, start="2024-11-15", recurrenceDayOfMonth=1)
 
     assert await next_bill(conn) == (date(2024, 11, 15), datetime(2024, 11, 15, tzinfo=UTC))
 
 
-async def test_a_day_begins_in_the_accounts_zone(api: Api, conn: Connection) -> None:
+async def test_a_day_begins_in_the_accounts_zone(api: Server, conn: Connection) -> None:
     await conn.execute("update account set time_zone = 'America/New_York'")
 
     await bodies.contracted(api, start="2025-01-01")
@@ -104,13 +104,13 @@ async def test_a_day_begins_in_the_accounts_zone(api: Api, conn: Connection) -> 
     assert await next_bill(conn) == (date(2025, 1, 1), datetime(2025, 1, 1, 5, tzinfo=UTC))
 
 
-async def test_today_is_the_accounts_day(api: Api, conn: Connection) -> None:
+async def test_today_is_the_accounts_day(api: Server, conn: Connection) -> None:
     await conn.execute("update account set time_zone = 'Pacific/Kiritimati'")
 
     assert (await bodies.contracted(api, start="2025-03-11"))["status"] == "ACTIVE"
 
 
-async def test_a_draft_is_not_due_until_it_is_activated(api: Api, conn: Connection) -> None:
+async def test_a_draft_is_not_due_until_it_is_activated(api: Server, conn: Connection) -> None:
     draft = await bodies.contracted(api, isDraft=True)
     before = await next_bill(conn)
 
@@ -123,7 +123,7 @@ async def test_a_draft_is_not_due_until_it_is_activated(api: Api, conn: Connecti
     assert again.body == started.body
 
 
-async def test_a_draft_may_change_in_everything(api: Api) -> None:
+async def test_a_draft_may_change_in_everything(api: Server) -> None:
     draft, other = await bodies.contracted(api, isDraft=True), await bodies.priced(api)
     asked = bodies.changed(draft, startDate="2025-06-01", endDate="2025-08-31", recurrenceDayOfMonth=15, memo="M")
     asked["phases"][0] |= {"startDate": "2025-06-01", "priceIds": [other["id"]], "name": "Trial"}
@@ -139,7 +139,7 @@ async def test_a_draft_may_change_in_everything(api: Api) -> None:
     assert reply.body["status"] == "DRAFT"
 
 
-async def test_custom_fields_stay_unless_a_change_has_some(api: Api) -> None:
+async def test_custom_fields_stay_unless_a_change_has_some(api: Server) -> None:
     made = await bodies.contracted(api, customFields={"region": "EU"})
     path = f"/billing-schedules/{made['id']}"
 
@@ -160,7 +160,9 @@ async def test_custom_fields_stay_unless_a_change_has_some(api: Api) -> None:
         ({"label": "x"}, "UNKNOWN_FIELD", "label"),
     ],
 )
-async def test_a_running_schedule_keeps_what_was_agreed(api: Api, change: dict[str, Any], code: str, key: str) -> None:
+async def test_a_running_schedule_keeps_what_was_agreed(
+    api: Server, change: dict[str, Any], code: str, key: str
+) -> None:
     made = await bodies.contracted(api)
 
     reply = await api.put(f"/billing-schedules/{made['id']}", bodies.changed(made, **change))
@@ -168,7 +170,7 @@ async def test_a_running_schedule_keeps_what_was_agreed(api: Api, change: dict[s
     assert (reply.codes, reply.keys) == ([code], [key])
 
 
-async def test_a_running_schedule_keeps_its_prices(api: Api) -> None:
+async def test_a_running_schedule_keeps_its_prices(api: Server) -> None:
     made, other = await bodies.contracted(api), await bodies.priced(api)
     asked = bodies.changed(made)
     asked["phases"][0]["priceIds"] = [other["id"]]
@@ -178,7 +180,7 @@ async def test_a_running_schedule_keeps_its_prices(api: Api) -> None:
     assert (reply.status, reply.codes, reply.keys) == (409, ["SCHEDULE_RUNNING"], ["phases[0].priceIds"])
 
 
-async def test_a_running_schedule_takes_another_end_and_other_words(api: Api, conn: Connection) -> None:
+async def test_a_running_schedule_takes_another_end_and_other_words(api: Server, conn: Connection) -> None:
     made = await bodies.contracted(api)
 
     reply = await api.put(
@@ -193,7 +195,7 @@ async def test_a_running_schedule_takes_another_end_and_other_words(api: Api, co
     assert (await next_bill(conn))[0] == date(2025, 1, 1)
 
 
-async def test_an_archived_schedule_is_not_due_not_listed_and_does_not_change(api: Api, conn: Connection) -> None:
+async def test_an_archived_schedule_is_not_due_not_listed_and_does_not_change(api: Server, conn: Connection) -> None:
     made = await bodies.contracted(api)
 
     archived = await api.post(f"/billing-schedules/{made['id']}/archive")
@@ -209,7 +211,7 @@ async def test_an_archived_schedule_is_not_due_not_listed_and_does_not_change(ap
     assert (await api.put(f"/billing-schedules/{made['id']}/activate")).codes == ["SCHEDULE_ARCHIVED"]
 
 
-async def test_a_schedule_that_is_over_and_billed_does_not_change(api: Api, conn: Connection) -> None:
+async def test_a_schedule_that_is_over_and_billed_does_not_change(api: Server, conn: Connection) -> None:
     made = await bodies.contracted(api, end="2025-02-28")
     await conn.execute("update billing_schedule set next_bill_date = null, next_bill_at = null")
 
@@ -237,7 +239,7 @@ FILTERS = [
 ]
 
 
-async def test_schedules_are_filtered(api: Api) -> None:
+async def test_schedules_are_filtered(api: Server) -> None:
     who, fee = (await api.made("/customers", bodies.customer()))["id"], (await bodies.priced(api))["id"]
     for body in (
         bodies.schedule(who, fee, end="2025-03-31", label="ended", autoIssueInvoices=True),
@@ -271,7 +273,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
 ]
 
 
-async def test_what_cannot_be_billed_is_refused_at_the_door(api: Api) -> None:
+async def test_what_cannot_be_billed_is_refused_at_the_door(api: Server) -> None:
     who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
     for change, code, key in REFUSED:
         reply = await api.post("/billing-schedules", bodies.schedule(who["id"], fee["id"]) | change)
@@ -294,7 +296,7 @@ REFUSED_PHASES: list[tuple[dict[str, Any], str, str | None]] = [
 ]
 
 
-async def test_a_bad_phase_is_refused_at_the_door(api: Api) -> None:
+async def test_a_bad_phase_is_refused_at_the_door(api: Server) -> None:
     who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
     for change, code, key in REFUSED_PHASES:
         body = bodies.schedule(who["id"], fee["id"])
@@ -304,7 +306,7 @@ async def test_a_bad_phase_is_refused_at_the_door(api: Api) -> None:
         assert (reply.codes, reply.keys) == ([code], [f"phases[0].{key}"]), change
 
 
-async def test_several_phases_are_not_offered_yet(api: Api) -> None:
+async def test_several_phases_are_not_offered_yet(api: Server) -> None:
     who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
     body = bodies.schedule(who["id"], fee["id"])
 
@@ -313,7 +315,7 @@ async def test_several_phases_are_not_offered_yet(api: Api) -> None:
     assert (reply.status, reply.codes, reply.keys) == (422, ["NOT_OFFERED_YET"], ["phases"])
 
 
-async def test_prices_of_one_schedule_share_a_currency(api: Api) -> None:
+async def test_prices_of_one_schedule_share_a_currency(api: Server) -> None:
     who = await api.made("/customers", bodies.customer())
     euro, dollar = await bodies.priced(api), await bodies.priced(api, currency="USD")
 
@@ -322,7 +324,7 @@ async def test_prices_of_one_schedule_share_a_currency(api: Api) -> None:
     assert (reply.codes, reply.keys) == (["MIXED_CURRENCIES"], ["phases[0].priceIds"])
 
 
-async def test_drafts_and_archived_customers_are_not_billed(api: Api) -> None:
+async def test_drafts_and_archived_customers_are_not_billed(api: Server) -> None:
     draft_price, fee = await bodies.priced(api, status="DRAFT"), await bodies.priced(api)
     who = await api.made("/customers", bodies.customer())
     draft_customer = await api.made("/customers", bodies.customer(status="DRAFT"))
@@ -337,7 +339,7 @@ async def test_drafts_and_archived_customers_are_not_billed(api: Api) -> None:
     assert started.codes == ["CUSTOMER_UNUSABLE"]
 
 
-async def test_why_billing_was_set_aside_is_shown(api: Api, conn: Connection, account: Principal) -> None:
+async def test_why_billing_was_set_aside_is_shown(api: Server, conn: Connection, account: Principal) -> None:
     made = await bodies.contracted(api)
     until = datetime(2025, 3, 10, 13, tzinfo=UTC)
     await conn.execute(
@@ -353,14 +355,14 @@ async def test_why_billing_was_set_aside_is_shown(api: Api, conn: Connection, ac
 
 
 @pytest.mark.parametrize("path", [f"/billing-schedules/{NOWHERE}", "/billing-schedules/7"])
-async def test_an_unknown_schedule_is_not_found(api: Api, path: str) -> None:
+async def test_an_unknown_schedule_is_not_found(api: Server, path: str) -> None:
     assert (await api.get(path)).codes == ["NOT_FOUND"]
     assert (await api.put(f"{path}/activate")).codes == ["NOT_FOUND"]
     assert (await api.post(f"{path}/archive")).codes == ["NOT_FOUND"]
 
 
 async def test_what_is_billed_says_how_far_an_end_may_move(
-    api: Api, pool: Pool, redis: Redis, conn: Connection
+    api: Server, pool: Pool, redis: Redis, conn: Connection
 ) -> None:
     made = await bodies.contracted(api, start="2025-03-01", end="2025-03-15", recurrenceDayOfMonth=1)
     path = f"/billing-schedules/{made['id']}"
@@ -377,7 +379,7 @@ async def test_what_is_billed_says_how_far_an_end_may_move(
     assert await next_bill(conn) == (None, None)
 
 
-async def test_an_open_end_is_billed_up_to_the_new_one(api: Api, pool: Pool, redis: Redis, conn: Connection) -> None:
+async def test_an_open_end_is_billed_up_to_the_new_one(api: Server, pool: Pool, redis: Redis, conn: Connection) -> None:
     made = await bodies.contracted(api, start="2025-03-01", recurrenceDayOfMonth=1)
     await loop.make_invoicer(Settings(), loop.Servers(pool, redis)).step(api.clock.now)
     before = await next_bill(conn)

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from meter import identity
 from store.db import Connection, Pool
-from tests.api.conftest import Api
+from tests.server import Server
 from tests.usage import aggregator, called, drain
 
 EVENTS = [
@@ -22,7 +22,7 @@ RANGE = "periodStart=2025-03-01&periodEnd=2025-03-09"
 
 
 @pytest.fixture
-async def metrics(api: Api, pool: Pool, redis: Redis) -> dict[str, str]:
+async def metrics(api: Server, pool: Pool, redis: Redis) -> dict[str, str]:
     """The ids of a COUNT, a SUM and a UNIQUE metric over EVENTS."""
     made = {}
     for aggregation, of in (("COUNT", None), ("SUM", "tokens"), ("UNIQUE", "user")):
@@ -33,7 +33,7 @@ async def metrics(api: Api, pool: Pool, redis: Redis) -> dict[str, str]:
     return made
 
 
-async def calculated(api: Api, metric: str, query: str) -> dict[str, Any]:
+async def calculated(api: Server, metric: str, query: str) -> dict[str, Any]:
     reply = await api.get(f"/usage-metrics/{metric}/calculate?{query}")
     assert reply.status == 200, reply.body
     return dict(reply.body)
@@ -43,7 +43,7 @@ def public(event_id: str) -> str:
     return str(identity.public_id(identity.key(event_id)))
 
 
-async def test_a_calculation_has_every_field_of_the_reference(api: Api, metrics: dict[str, str]) -> None:
+async def test_a_calculation_has_every_field_of_the_reference(api: Server, metrics: dict[str, str]) -> None:
     assert await calculated(api, metrics["SUM"], f"customerAliases=acme&{RANGE}") == {
         "name": "SUM",
         "metricType": "SIMPLE",
@@ -78,18 +78,18 @@ async def test_a_calculation_has_every_field_of_the_reference(api: Api, metrics:
     ],
 )
 async def test_a_range_and_its_aliases_decide_what_counts(
-    api: Api, metrics: dict[str, str], aggregation: str, query: str, value: int
+    api: Server, metrics: dict[str, str], aggregation: str, query: str, value: int
 ) -> None:
     assert (await calculated(api, metrics[aggregation], query))["value"] == value
 
 
-async def test_nothing_has_no_first_and_no_last_event(api: Api, metrics: dict[str, str]) -> None:
+async def test_nothing_has_no_first_and_no_last_event(api: Server, metrics: dict[str, str]) -> None:
     found = await calculated(api, metrics["COUNT"], f"customerAliases=nobody&{RANGE}")
 
     assert (found["eventCount"], found["minEventId"], found["maxEventId"]) == (0, None, None)
 
 
-async def test_days_are_those_of_the_accounts_zone(api: Api, conn: Connection, metrics: dict[str, str]) -> None:
+async def test_days_are_those_of_the_accounts_zone(api: Server, conn: Connection, metrics: dict[str, str]) -> None:
     await conn.execute("update account set time_zone = 'Asia/Tokyo'; truncate usage_day")
 
     # In Tokyo the first event is one of 1 March at 9:00, and 9 March ends at 15:00 UTC.
@@ -114,14 +114,14 @@ async def test_days_are_those_of_the_accounts_zone(api: Api, conn: Connection, m
     ],
 )
 async def test_a_question_that_makes_no_sense_is_refused(
-    api: Api, metrics: dict[str, str], query: str, code: str, key: str
+    api: Server, metrics: dict[str, str], query: str, code: str, key: str
 ) -> None:
     reply = await api.get(f"/usage-metrics/{metrics['COUNT']}/calculate?{query}")
 
     assert (reply.codes, reply.keys) == ([code], [key])
 
 
-async def test_a_metric_that_does_not_exist_is_not_found(api: Api) -> None:
+async def test_a_metric_that_does_not_exist_is_not_found(api: Server) -> None:
     reply = await api.get(f"/usage-metrics/0193f000-0000-7000-8000-00000000000f/calculate?customerAliases=a&{RANGE}")
 
     assert (reply.status, reply.codes) == (404, ["NOT_FOUND"])

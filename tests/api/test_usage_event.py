@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from meter import entry, event, identity
 from store.account import Principal
 from store.db import Connection, Pool
-from tests.api.conftest import Api, Reply
+from tests.server import Reply, Server
 from tests.usage import aggregator, called, drain, make_metric, measured, used
 
 NAME = "events:{0}"
@@ -27,13 +27,13 @@ async def stored(redis: Redis) -> list[str]:
     return found
 
 
-async def send(api: Api, body: bytes, **headers: str) -> Reply:
+async def send(api: Server, body: bytes, **headers: str) -> Reply:
     return await api.post(
         "/usage-events", data=io.BytesIO(body), headers={"Content-Type": "application/json", **headers}
     )
 
 
-async def test_one_event_is_answered_as_it_is_stored(api: Api, account: Principal) -> None:
+async def test_one_event_is_answered_as_it_is_stored(api: Server, account: Principal) -> None:
     reply = await api.post("/usage-events", called("e1", when="2025-03-01T10:07:00.5+02:00", tokens=5, model="large"))
 
     assert reply.status == 201
@@ -48,7 +48,7 @@ async def test_one_event_is_answered_as_it_is_stored(api: Api, account: Principa
     }
 
 
-async def test_an_event_needs_no_id_and_no_timestamp(api: Api) -> None:
+async def test_an_event_needs_no_id_and_no_timestamp(api: Server) -> None:
     reply = await api.post("/usage-events", {"customerAlias": "acme", "eventType": "call"})
 
     assert reply.status == 201
@@ -56,14 +56,14 @@ async def test_an_event_needs_no_id_and_no_timestamp(api: Api) -> None:
     assert reply.body["id"] == reply.body["customerEventId"]
 
 
-async def test_a_repeat_is_answered_with_the_same_id(api: Api) -> None:
+async def test_a_repeat_is_answered_with_the_same_id(api: Server) -> None:
     first, second = [await api.post("/usage-events", called(V7)) for _ in range(2)]
 
     assert first.body == second.body
     assert first.body["id"] == V7
 
 
-async def test_numbers_are_answered_in_all_their_digits(api: Api) -> None:
+async def test_numbers_are_answered_in_all_their_digits(api: Server) -> None:
     number = "12345678901234567890.123456789012345678"
     body = b'{"customerAlias":"a","eventType":"t","eventProperties":{"n":%b}}' % number.encode()
 
@@ -72,7 +72,7 @@ async def test_numbers_are_answered_in_all_their_digits(api: Api) -> None:
     assert reply.body["eventProperties"] == {"n": Decimal(number)}
 
 
-async def test_a_batch_is_accepted_with_its_position(api: Api, redis: Redis) -> None:
+async def test_a_batch_is_accepted_with_its_position(api: Server, redis: Redis) -> None:
     reply = await api.post("/usage-events", [called(f"e{n}", n=n) for n in range(3)])
 
     last = (await redis.xinfo_stream(NAME))["last-generated-id"].decode()
@@ -82,7 +82,7 @@ async def test_a_batch_is_accepted_with_its_position(api: Api, redis: Redis) -> 
     assert await stored(redis) == [0, 1, 2]
 
 
-async def test_good_events_of_a_batch_are_kept_although_others_are_bad(api: Api, redis: Redis) -> None:
+async def test_good_events_of_a_batch_are_kept_although_others_are_bad(api: Server, redis: Redis) -> None:
     bad = called("b", n=1) | {"eventTimestamp": "yesterday"}
 
     reply = await api.post("/usage-events", [called("a", n=0), bad, {"customerEventId": 7}, called("d", n=3)])
@@ -97,7 +97,7 @@ async def test_good_events_of_a_batch_are_kept_although_others_are_bad(api: Api,
     assert await stored(redis) == [0, 3]
 
 
-async def test_an_event_of_a_batch_may_even_be_broken_text(api: Api, redis: Redis) -> None:
+async def test_an_event_of_a_batch_may_even_be_broken_text(api: Server, redis: Redis) -> None:
     good = msgspec.json.encode(called("a", n=0))
 
     reply = await send(api, b'[{"customerAlias":"\xff","eventType":"t"},%b]' % good)
@@ -106,7 +106,7 @@ async def test_an_event_of_a_batch_may_even_be_broken_text(api: Api, redis: Redi
     assert await stored(redis) == [0]
 
 
-async def test_a_batch_of_nothing_but_bad_events_leaves_nothing_behind(api: Api, redis: Redis) -> None:
+async def test_a_batch_of_nothing_but_bad_events_leaves_nothing_behind(api: Server, redis: Redis) -> None:
     reply = await api.post("/usage-events", [{}, {"customerAlias": ""}])
 
     assert reply.status == 400
@@ -129,7 +129,7 @@ async def test_a_batch_of_nothing_but_bad_events_leaves_nothing_behind(api: Api,
         (b"[%b]" % b",".join([b"{}"] * 10_001), 413, "BATCH_TOO_LARGE"),
     ],
 )
-async def test_bad_bodies_have_their_codes(api: Api, redis: Redis, body: bytes, status: int, code: str) -> None:
+async def test_bad_bodies_have_their_codes(api: Server, redis: Redis, body: bytes, status: int, code: str) -> None:
     reply = await send(api, body)
 
     assert (reply.status, reply.codes) == (status, [code])
@@ -147,13 +147,13 @@ async def test_bad_bodies_have_their_codes(api: Api, redis: Redis, body: bytes, 
         {"Content-Encoding": " ZSTD "},
     ],
 )
-async def test_other_dialects_are_refused_until_they_are_read(api: Api, headers: dict[str, str]) -> None:
+async def test_other_dialects_are_refused_until_they_are_read(api: Server, headers: dict[str, str]) -> None:
     reply = await send(api, b"{}", **headers)
 
     assert (reply.status, reply.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])
 
 
-async def test_a_charset_and_blanks_before_the_array_do_no_harm(api: Api) -> None:
+async def test_a_charset_and_blanks_before_the_array_do_no_harm(api: Server) -> None:
     body = b" \r\n\t" + msgspec.json.encode([called("a")])
 
     reply = await send(api, body, **{"Content-Type": "application/json; charset=utf-8"})
@@ -161,7 +161,7 @@ async def test_a_charset_and_blanks_before_the_array_do_no_harm(api: Api) -> Non
     assert reply.status == 202
 
 
-async def test_requests_at_once_share_entries_and_lose_nothing(api: Api, redis: Redis) -> None:
+async def test_requests_at_once_share_entries_and_lose_nothing(api: Server, redis: Redis) -> None:
     replies = await asyncio.gather(*(api.post("/usage-events", called(f"e{n}", n=n)) for n in range(200)))
 
     assert {reply.status for reply in replies} == {201}
@@ -170,7 +170,7 @@ async def test_requests_at_once_share_entries_and_lose_nothing(api: Api, redis: 
 
 
 async def test_what_was_accepted_is_counted(
-    api: Api, pool: Pool, conn: Connection, redis: Redis, account: Principal
+    api: Server, pool: Pool, conn: Connection, redis: Redis, account: Principal
 ) -> None:
     calls = await make_metric(conn, account)
     for _ in range(2):
@@ -182,13 +182,13 @@ async def test_what_was_accepted_is_counted(
     assert await measured(conn, account, calls) == used("3", 3)
 
 
-async def test_events_ahead_of_the_clock_are_refused(api: Api) -> None:
+async def test_events_ahead_of_the_clock_are_refused(api: Server) -> None:
     reply = await api.post("/usage-events", called("a", when="2025-03-10T12:05:01Z"))
 
     assert (reply.status, reply.codes, reply.keys) == (400, ["INVALID_VALUE"], ["eventTimestamp"])
 
 
-async def test_ingest_goes_on_while_postgres_is_away(api: Api, pool: Pool) -> None:
+async def test_ingest_goes_on_while_postgres_is_away(api: Server, pool: Pool) -> None:
     assert (await api.post("/usage-events", called("a"))).status == 201
     await pool.close()
 

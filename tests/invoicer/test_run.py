@@ -1,7 +1,6 @@
 """The billing run against real servers: what is due is billed once, with all usage that was accepted before."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +17,6 @@ DUE_AGAIN = """
 update billing_schedule set next_bill_date = '2025-03-01', next_bill_at = '2025-03-01T00:00:00Z' where id = $1
 """
 PARKED = "select parked_reason from billing_schedule where id = $1"
-Aggregate = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -52,15 +50,13 @@ async def test_a_backdated_schedule_is_billed_for_every_elapsed_period(api: Any,
     assert found[0]["billingPeriod"] == {"start": "2025-01-14", "endInclusive": "2025-01-31"}
 
 
-async def test_a_fee_in_advance_and_usage_in_arrears_share_one_invoice(
-    api: Any, invoicer: Invoicer, aggregate: Aggregate
-) -> None:
+async def test_a_fee_in_advance_and_usage_in_arrears_share_one_invoice(api: Any, invoicer: Invoicer) -> None:
     calls = await company.metric(api)
     fee = await company.price(api, company.fixed("100"), billing_type="IN_ADVANCE")
     usage = await company.price(api, company.linear("0.10", calls))
     await company.schedule(api, await company.customer(api), [fee, usage], start="2025-02-01")
     await api.post("/usage-events", [company.event(f"e{n}", "2025-02-10T00:00:00Z") for n in range(550)])
-    await aggregate()
+    await api.aggregate()
 
     await bill_all(invoicer)
 
@@ -69,11 +65,11 @@ async def test_a_fee_in_advance_and_usage_in_arrears_share_one_invoice(
     assert [line["netTotal"] for line in await lines(api, second)] == ["100.00", "55.00"]
 
 
-async def test_a_line_carries_the_arithmetic_behind_it(api: Any, invoicer: Invoicer, aggregate: Aggregate) -> None:
+async def test_a_line_carries_the_arithmetic_behind_it(api: Any, invoicer: Invoicer) -> None:
     calls = await company.metric(api)
     await company.contract(api, [company.linear("0.10", calls)], start="2025-02-01")
     await api.post("/usage-events", [company.event(f"e{n}", "2025-02-28T23:59:59.999999Z") for n in range(3)])
-    await aggregate()
+    await api.aggregate()
 
     await bill_all(invoicer)
 
@@ -110,23 +106,19 @@ async def test_nothing_is_billed_before_it_is_due(api: Any, invoicer: Invoicer) 
     assert await bill_all(invoicer, datetime(2025, 4, 1, tzinfo=UTC)) == 1
 
 
-async def test_a_run_waits_for_usage_that_was_accepted_before_it(
-    api: Any, invoicer: Invoicer, aggregate: Aggregate
-) -> None:
+async def test_a_run_waits_for_usage_that_was_accepted_before_it(api: Any, invoicer: Invoicer) -> None:
     calls = await company.metric(api)
     await api.post("/usage-events", [company.event(f"e{n}", "2025-02-10T00:00:00Z") for n in range(10)])
     await company.contract(api, [company.linear("1", calls)], start="2025-02-01")
 
     run = asyncio.create_task(bill_all(invoicer))
-    await aggregate()
+    await api.aggregate()
     await run
 
     assert [i["netTotal"] for i in await invoices(api)] == ["10.00"]
 
 
-async def test_usage_that_nobody_counts_parks_the_schedule_for_a_moment(
-    api: Any, pool: Pool, redis: Redis, aggregate: Aggregate
-) -> None:
+async def test_usage_that_nobody_counts_parks_the_schedule_for_a_moment(api: Any, pool: Pool, redis: Redis) -> None:
     calls = await company.metric(api)
     await company.contract(api, [company.linear("1", calls)], start="2025-02-01")
     await api.post("/usage-events", company.event("e", "2025-02-10T00:00:00Z"))
@@ -137,7 +129,7 @@ async def test_usage_that_nobody_counts_parks_the_schedule_for_a_moment(
     parked = (await pool.fetchrow("select parked_reason, parked_until from billing_schedule")) or {}
     assert parked["parked_reason"] == "USAGE_NOT_COUNTED"
     assert await invoices(api) == []
-    await aggregate()
+    await api.aggregate()
     await bill_all(impatient, parked["parked_until"])
     assert [i["netTotal"] for i in await invoices(api)] == ["1.00"]
 
@@ -178,9 +170,7 @@ async def test_a_schedule_that_rating_refuses_is_parked_with_its_reason(
     assert await conn.fetchval(PARKED, refused) == "AMOUNT_TOO_LARGE"
 
 
-async def test_usage_follows_the_alias_to_its_owner_at_the_time(
-    api: Any, invoicer: Invoicer, aggregate: Aggregate
-) -> None:
+async def test_usage_follows_the_alias_to_its_owner_at_the_time(api: Any, invoicer: Invoicer) -> None:
     calls = await company.metric(api)
     seller = await company.customer(api, "seller")
     alias = await api.made("/customer-aliases", {"customerId": seller, "value": "machine"})
@@ -191,7 +181,7 @@ async def test_usage_follows_the_alias_to_its_owner_at_the_time(
     api.clock.now = NOW
     times = ["2025-02-15T08:07:05.999999Z", "2025-02-15T08:07:06Z", "2025-02-20T00:00:00Z"]
     await api.post("/usage-events", [company.event(at, at, alias="machine") for at in times])
-    await aggregate()
+    await api.aggregate()
     usage = await company.price(api, company.linear("1", calls))
     for customer in (seller, buyer):
         await company.schedule(api, customer, [usage], start="2025-02-01")
