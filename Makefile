@@ -5,6 +5,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PYTHON ?= python3
 # Two workers on two cores; each starts one Postgres and one Valkey of its own.
 WORKERS ?= 2
 
@@ -32,9 +33,18 @@ format: install-dev
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
+# Debian cuts ensurepip out of python3: then the system's pip fills the environment from outside.
 $(BIN)/uv:
-	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet uv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Usance needs Python 3.11 or newer, this is $$($(PYTHON) --version): make PYTHON=python3.12" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+	  $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	  $(PYTHON) -m venv --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check uv; \
+	else \
+	  echo "$(PYTHON) has neither ensurepip nor pip; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	fi
 
 $(VENV)/.installed: $(BIN)/uv requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock

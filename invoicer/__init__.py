@@ -1,0 +1,26 @@
+"""The billing run: counters become invoices.
+
+Owns
+    Deciding when a schedule is billed, gathering what `rating.bill` must know from one snapshot, keeping the invoice it
+    answers, and setting aside (parking) a schedule that cannot be billed.
+
+Does not own
+    What is owed (`rating`), how usage is counted (`meter`, `store.usage`), how an invoice is shown (`api.invoice`).
+
+Words for time
+    `bill_date` the day on which something of a schedule falls due, in the account's zone - `bill_at` the instant that
+    day starts - `service period` what a line is for - `calculated_at` when the engine computed the invoice - `now` the
+    instant of the run.
+
+Invariants
+    No event accepted before a run began is missing from its invoices: a run notes the end of every stream and waits
+    until the counted positions have passed it.
+    A (schedule, bill date, reason) has at most one live invoice, a (schedule, price, service period, reason) at most
+    one live charge: unique indexes say so, whatever runs at the same time.
+    An invoice, its lines, its charges and the schedule's next date are saved in one transaction. A run that is killed
+    leaves nothing, and the next one starts from the same rows.
+    One schedule that cannot be billed never stops the others.
+
+Start reading at
+    `run.Invoicer.step`, which is the order of a run; then `gather.inputs`.
+"""

@@ -60,6 +60,8 @@ create table price (
     structure jsonb not null,
     billing_frequency text not null,
     billing_type text not null check (billing_type in ('IN_ADVANCE', 'IN_ARREARS')),
+    -- A draft is not put into running schedules until a person approves it.
+    status text not null check (status in ('ACTIVE', 'DRAFT')),
     created_at timestamptz not null,
     updated_at timestamptz not null,
     primary key (account, id),

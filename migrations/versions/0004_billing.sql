@@ -27,8 +27,20 @@ create table billing_schedule (
     check ((next_bill_date is null) = (next_bill_at is null)),
     check ((parked_reason is null) = (parked_until is null))
 );
--- Serves the claim of due schedules.
-create index billing_schedule_due on billing_schedule (next_bill_at) where next_bill_at is not null and archived_at is null;
+-- The one place that knows what the dates of a schedule mean today. Completed: its last day is over and nothing is left to
+-- bill.
+create function billing_schedule_status(is_draft boolean, start_date date, end_date date, next_bill_date date, today date)
+    returns text language sql immutable parallel safe
+    return case
+        when is_draft then 'DRAFT'
+        when start_date > today then 'PENDING'
+        when end_date < today and next_bill_date is null then 'COMPLETED'
+        else 'ACTIVE'
+    end;
+
+-- Serves the claim of due schedules; a parked one stands where its time comes again, so many of them cost nothing.
+create index billing_schedule_due on billing_schedule (greatest(next_bill_at, parked_until))
+    where next_bill_at is not null and archived_at is null;
 create index billing_schedule_customer on billing_schedule (account, customer);
 
 create table billing_phase (
@@ -103,6 +115,7 @@ create table invoice_line (
     description text,
     quantity numeric not null,
     rate numeric not null,
+    rate_display text not null check (rate_display in ('ABSOLUTE', 'PERCENTAGE')),
     -- Rounded once, half away from zero, in the currency's minor unit.
     net_minor bigint not null,
     tax_rate numeric,

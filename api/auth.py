@@ -1,0 +1,123 @@
+"""Who asks: API keys, as HTTP Basic or as `Bearer <client id>:<client secret>`.
+
+A key that was seen once is remembered, so the path of a usage event needs no Postgres. After `FRESH_SECONDS` it is
+looked up again, by one request while the others go on with what is known; if Postgres is away then, the remembered key
+goes on working. A key that is not remembered gets DATABASE_UNAVAILABLE while Postgres is away: 401 would tell a client
+with a good key to give up.
+"""
+
+import base64
+import binascii
+import hmac
+import time
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from api import error, status, wire
+from store import account
+from store.db import Pool
+
+log = structlog.get_logger(__name__)
+
+FRESH_SECONDS = 60.0
+LOOKUP_SECONDS_MAX = 2.0
+CREDENTIALS_CHARACTERS_MAX = 1024
+
+OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
+
+
+class _Known(msgspec.Struct):
+    key: account.Key
+    checked_at: float
+
+
+class Keys:
+    """The keys this process knows: client id -> key. Bounded by the number of keys that exist."""
+
+    def __init__(self, pool: Pool, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._monotonic = monotonic
+        self._known: dict[str, _Known] = {}
+
+    async def principal(self, *, client_id: str, secret: str) -> account.Principal:
+        """Whom this key opens for."""
+        key = await self._find(client_id)
+        if key is None or not hmac.compare_digest(key.secret_sha256, account.hash_secret(secret)):
+            raise error.Unauthenticated
+        return key.principal
+
+    async def _find(self, client_id: str) -> account.Key | None:
+        known = self._known.get(client_id)
+        if known is None:
+            return await self._look_up(client_id)
+        if self._monotonic() - known.checked_at < FRESH_SECONDS:
+            return known.key
+        # Said before the look-up is awaited: the others go on with what is known instead of all asking at once.
+        known.checked_at = self._monotonic()
+        try:
+            return await self._look_up(client_id)
+        except Exception as exc:
+            if not status.is_database_away(exc):
+                raise
+            log.warning("key not checked again: database is away", action="authenticate", client_id=client_id)
+            return known.key
+
+    async def _look_up(self, client_id: str) -> account.Key | None:
+        async with self._pool.acquire(timeout=LOOKUP_SECONDS_MAX) as conn:
+            key = await account.find_key(conn, client_id)
+        if key is None:
+            self._known.pop(client_id, None)
+        else:
+            self._known[client_id] = _Known(key, self._monotonic())
+        return key
+
+
+def authenticate(keys: Keys) -> Middleware:
+    """The middleware that puts the principal on the request. A route that is not listed open is closed."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: status.Handler) -> web.StreamResponse:
+        if not _is_open(request):
+            client_id, secret = credentials(request.headers.get("Authorization", ""))
+            request[wire.PRINCIPAL] = await keys.principal(client_id=client_id, secret=secret)
+        return await handler(request)
+
+    return middleware
+
+
+def credentials(header: str) -> tuple[str, str]:
+    """Client id and secret from an Authorization header."""
+    scheme, _, value = header.partition(" ")
+    value = value.strip()
+    if len(value) > CREDENTIALS_CHARACTERS_MAX:
+        raise error.Unauthenticated
+    match scheme.lower():
+        case "basic":
+            pair = _from_base64(value)
+        case "bearer":
+            pair = value
+        case _:
+            raise error.Unauthenticated
+    client_id, colon, secret = pair.partition(":")
+    if not (client_id and colon and secret) or "\0" in pair:
+        raise error.Unauthenticated
+    return client_id, secret
+
+
+def _from_base64(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError) as exc:
+        raise error.Unauthenticated from exc
+
+
+def _is_open(request: web.Request) -> bool:
+    if request.path in OPEN_PATHS:
+        return True
+    # A path that is nowhere is said to be nowhere; below /api only to those with a key.
+    is_nowhere = request.match_info.http_exception is not None
+    return is_nowhere and not request.path.startswith("/api/")

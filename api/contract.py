@@ -1,0 +1,162 @@
+"""Billing schedules as requests say them: from the wire's fields to what is kept, and back.
+
+What the reference has and this version does not do is refused by name. What the engine does not read is kept together
+as `particulars`, in the reference's field names.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from api import error, page, phase, wire
+from api.phase import PhaseRequest
+from store import schedule
+from store.schedule import BillingSchedule, Status
+
+Text = Annotated[str, Meta(max_length=255)]
+Fields = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=100)], Annotated[str, Meta(max_length=1000)]], Meta(max_length=50)
+]
+
+# What the reference shows of features that do not exist yet, as for a schedule without them.
+NOT_OFFERED: Mapping[str, Any] = {
+    "taxRates": [],
+    "rollUpBilling": False,
+    "integrationIds": [],
+    "attachmentAssets": [],
+    "contractId": None,
+    "paymentProvider": "NONE",
+    "autoCharge": False,
+}
+
+
+class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """PUT: everything but the customer, the reference and the label."""
+
+    start_date: date
+    end_date: date | None = None
+    recurrence_day_of_month: Annotated[int, Meta(ge=1, le=31)] | None = None
+    tax_rates: tuple[Any, ...]
+    auto_issue_invoices: bool
+    purchase_order_number: Text | None = None
+    roll_up_billing: bool
+    phases: Annotated[tuple[PhaseRequest, ...], Meta(max_length=phase.PHASES_MAX)]
+    attachment_asset_ids: tuple[str, ...] | None = None
+    default_due_date_days: Annotated[int, Meta(ge=0, le=3650)] | None = None
+    memo: Annotated[str, Meta(max_length=5000)] | None = None
+    custom_fields: Fields | None = None
+
+
+class CreateRequest(UpdateRequest, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """POST: what PUT takes, and what is said once."""
+
+    customer_id: UUID
+    is_draft: bool
+    reference: Text | None = None
+    label: Text | None = None
+    payment_provider: str | None = None
+    auto_charge: bool | None = None
+
+
+class ScheduleQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The filters of GET; lists are comma-separated."""
+
+    customer_id: str | None = None
+    billing_schedule_status: str | None = None
+    auto_send_invoices: bool | None = None
+    label: str | None = None
+    include_archived_schedules: bool = False
+    starting_before: date | None = None
+    starting_after: date | None = None
+    ending_before: date | None = None
+    ending_after: date | None = None
+    include_open_ended_schedules: bool | None = None
+    recurrence_day_of_month: str | None = None
+    sort_by: str | None = None
+
+
+def made(asked: CreateRequest, *, id_: UUID, now: datetime) -> BillingSchedule:
+    """A new schedule as asked for."""
+    _refuse_not_offered(asked)
+    if asked.payment_provider not in {None, "NONE"}:
+        raise error.NotOfferedYet("Payment is not collected yet. Send NONE or leave it out.", key="paymentProvider")
+    wire.refuse_if_given(autoCharge=asked.auto_charge)
+    return BillingSchedule(
+        id=id_,
+        customer=asked.customer_id,
+        is_draft=asked.is_draft,
+        start_date=asked.start_date,
+        end_date=asked.end_date,
+        recurrence_day=asked.recurrence_day_of_month,
+        auto_issue=asked.auto_issue_invoices,
+        particulars=_particulars(asked, {"reference": asked.reference, "label": asked.label}),
+        phases=phase.read(asked.phases, now=now),
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def changed(before: BillingSchedule, asked: UpdateRequest, *, now: datetime) -> BillingSchedule:
+    """A schedule that exists, as asked for; custom fields stay if the request leaves them out."""
+    _refuse_not_offered(asked)
+    kept = {name: before.particulars.get(name) for name in ("reference", "label", "customFields")}
+    return msgspec.structs.replace(
+        before,
+        start_date=asked.start_date,
+        end_date=asked.end_date,
+        recurrence_day=asked.recurrence_day_of_month,
+        auto_issue=asked.auto_issue_invoices,
+        particulars=_particulars(asked, kept),
+        phases=phase.read(asked.phases, now=now),
+        updated_at=now,
+    )
+
+
+def wanted(query: ScheduleQuery, *, today: date) -> schedule.Filter:
+    """The filters as the store takes them."""
+    wire.refuse_if_given(sortBy=query.sort_by)
+    has_end = query.ending_after is not None or query.ending_before is not None
+    return schedule.Filter(
+        today=today,
+        customers=wire.split(query.customer_id, UUID, key="customerId"),
+        statuses=wire.split(query.billing_schedule_status, Status, key="billingScheduleStatus"),
+        auto_issue=query.auto_send_invoices,
+        label=query.label,
+        starting_after=query.starting_after,
+        starting_before=query.starting_before,
+        ending_after=query.ending_after,
+        ending_before=query.ending_before,
+        # Who asks for ends means schedules that have one, unless they say otherwise.
+        include_open_ended=not has_end
+        if query.include_open_ended_schedules is None
+        else query.include_open_ended_schedules,
+        recurrence_days=wire.split(query.recurrence_day_of_month, int, key="recurrenceDayOfMonth"),
+        include_archived=query.include_archived_schedules,
+    )
+
+
+def show_particulars(particulars: Mapping[str, Any]) -> dict[str, Any]:
+    """What the engine does not read, as the reference shows it."""
+    texts = ("purchaseOrderNumber", "reference", "label", "memo", "defaultDueDateDays")
+    return {name: particulars.get(name) for name in texts} | {"customFields": particulars.get("customFields", {})}
+
+
+def _refuse_not_offered(asked: UpdateRequest) -> None:
+    wire.refuse_if_given(
+        taxRates=asked.tax_rates, rollUpBilling=asked.roll_up_billing, attachmentAssetIds=asked.attachment_asset_ids
+    )
+
+
+def _particulars(asked: UpdateRequest, kept: Mapping[str, Any]) -> dict[str, Any]:
+    given = {
+        "purchaseOrderNumber": asked.purchase_order_number,
+        "memo": asked.memo,
+        "defaultDueDateDays": asked.default_due_date_days,
+        "customFields": asked.custom_fields,
+    }
+    merged = {**kept, **{name: value for name, value in given.items() if value is not None}}
+    return {name: value for name, value in merged.items() if value is not None}

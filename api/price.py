@@ -1,0 +1,160 @@
+"""/prices: what products cost. The structure is checked by rating, so what could not be billed does not get in."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+from uuid_utils.compat import uuid7
+
+from api import error, page, wire
+from rating.period import Frequency
+from rating.price import BillingType, Price, decode_structure, metric_of
+from store import metric, price
+from store.db import Connection
+from store.price import PriceStatus, StoredPrice
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this resource, below /api."""
+    return [
+        web.get("/prices", _list),
+        web.post("/prices", _create),
+        web.get("/prices/{id}", _get),
+        web.put("/prices/{id}", _update),
+        web.delete("/prices/{id}", _delete),
+    ]
+
+
+class _PriceRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    product_id: UUID
+    name: Name
+    currency: str
+    structure: msgspec.Raw
+    billing_frequency: Frequency
+    billing_type: BillingType
+    status: PriceStatus | None = None
+    integration_ids: tuple[Any, ...] | None = None
+    custom_metric_parameters: tuple[Any, ...] | None = None
+    list_price_id: str | None = None
+    usage_calculation_period: dict[str, Any] | None = None
+
+
+class _UpdateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: Name
+    status: PriceStatus | None = None
+
+
+class _PriceQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    currency: str | None = None
+    name: str | None = None
+    billing_frequency: Frequency | None = None
+    product_id: UUID | None = None
+
+
+async def _create(request: web.Request) -> web.Response:
+    account, now = wire.principal(request).account, wire.now(request)
+    asked = await wire.read(request, _PriceRequest)
+    terms = _terms(asked, id_=uuid7())
+    made = StoredPrice(
+        id=UUID(terms.id),
+        terms=terms,
+        structure=price.structure_json(terms.structure),
+        status=asked.status or PriceStatus.ACTIVE,
+        created_at=now,
+        updated_at=now,
+    )
+    async with wire.connection(request) as conn, conn.transaction():
+        await _check_metric(conn, account, terms)
+        await price.create(conn, account, price=made)
+    return wire.reply(show(made), 201)
+
+
+async def _get(request: web.Request) -> web.Response:
+    wanted = wire.path_id(request)
+    async with wire.connection(request) as conn:
+        return wire.reply(show(await price.get(conn, wire.principal(request).account, price=wanted)))
+
+
+async def _list(request: web.Request) -> web.Response:
+    query = wire.read_query(request, _PriceQuery)
+    where = price.Filter(
+        product=query.product_id, currency=query.currency, name=query.name, frequency=query.billing_frequency
+    )
+    async with wire.connection(request) as conn:
+        found = await price.listing(conn, wire.principal(request).account, where=where, page=query.page())
+    return page.reply(found, show)
+
+
+async def _update(request: web.Request) -> web.Response:
+    account, wanted = wire.principal(request).account, wire.path_id(request)
+    asked = await wire.read(request, _UpdateRequest)
+    async with wire.connection(request) as conn:
+        found = await price.update(
+            conn, account, price=wanted, name=asked.name, status=asked.status, now=wire.now(request)
+        )
+    return wire.reply(show(found))
+
+
+async def _delete(request: web.Request) -> web.Response:
+    account, wanted = wire.principal(request).account, wire.path_id(request)
+    async with wire.connection(request) as conn, conn.transaction():
+        return wire.reply(show(await price.delete(conn, account, price=wanted)))
+
+
+def _terms(asked: _PriceRequest, *, id_: UUID) -> Price:
+    """The price as rating sees it, which refuses what it could not bill."""
+    wire.refuse_if_given(
+        integrationIds=asked.integration_ids,
+        customMetricParameters=asked.custom_metric_parameters,
+        listPriceId=asked.list_price_id,
+        usageCalculationPeriod=asked.usage_calculation_period,
+    )
+    with wire.explained("structure"):
+        structure = decode_structure(asked.structure)
+    return Price(
+        id=str(id_),
+        product_id=str(asked.product_id),
+        name=asked.name,
+        currency=asked.currency,
+        structure=structure,
+        billing_frequency=asked.billing_frequency,
+        billing_type=asked.billing_type,
+    )
+
+
+async def _check_metric(conn: Connection, account: int, terms: Price) -> None:
+    """Refuse a price that reads a metric which does not exist."""
+    wanted = metric_of(terms.structure)
+    if wanted is None:
+        return
+    key = "structure.usageMetricId"
+    try:
+        metric_id = UUID(wanted)
+    except ValueError as exc:
+        raise error.InvalidValue(f"`{key}` is not an id (a UUID).", key=key) from exc
+    if metric_id not in await metric.load(conn, account, [metric_id]):
+        raise error.NotFound(f"There is no usage metric {metric_id}. Create it first.", key=key)
+
+
+def show(found: StoredPrice) -> dict[str, Any]:
+    """A price as the reference shows it, here and inside a billing schedule."""
+    return {
+        "id": found.id,
+        "productId": found.terms.product_id,
+        "name": found.terms.name,
+        "currency": found.terms.currency,
+        "structure": found.structure,
+        "billingFrequency": found.terms.billing_frequency,
+        "billingType": found.terms.billing_type,
+        "createdAt": found.created_at,
+        "updatedAt": found.updated_at,
+        "integrationIds": [],
+        "customMetricParameters": [],
+        "listPriceId": None,
+        "usageCalculationPeriod": None,
+        "status": found.status,
+    }

@@ -1,0 +1,194 @@
+"""/billing-schedules: contracts. Dates are inclusive here, as in the reference.
+
+A schedule is checked by rating when it is made, draft or not: what could not be billed does not get in. Started, it has
+a next bill date; a start in the past makes it due at once, once for every date that went by.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from aiohttp import web
+from uuid_utils.compat import uuid7
+
+from api import amendment, contract, page, phase, wire
+from api import price as prices
+from api.contract import CreateRequest, ScheduleQuery, UpdateRequest
+from rating.price import Price
+from rating.schedule import next_bill_date
+from store import customer, price, schedule
+from store.customer import CustomerStatus
+from store.db import Connection
+from store.error import CustomerUnusable, PriceUnusable, ScheduleArchived
+from store.price import PriceStatus, StoredPrice
+from store.schedule import Billed, BillingSchedule
+
+NEVER_BILLED = Billed(None, frozenset())
+
+
+def routes() -> list[web.RouteDef]:
+    """The routes of this resource, below /api."""
+    return [
+        web.get("/billing-schedules", _list),
+        web.post("/billing-schedules", _create),
+        web.get("/billing-schedules/{id}", _get),
+        web.put("/billing-schedules/{id}", _update),
+        web.put("/billing-schedules/{id}/activate", _activate),
+        web.post("/billing-schedules/{id}/archive", _archive),
+    ]
+
+
+class _Caller(NamedTuple):
+    """Who asks, when, and which day that is in the account's zone."""
+
+    account: int
+    zone: ZoneInfo
+    now: datetime
+    today: date
+
+
+async def _create(request: web.Request) -> web.Response:
+    caller = _caller(request)
+    made = contract.made(await wire.read(request, CreateRequest), id_=uuid7(), now=caller.now)
+    async with wire.connection(request) as conn, conn.transaction():
+        made = await _scheduled(conn, caller, made, billed=NEVER_BILLED)
+        await schedule.create(conn, caller.account, schedule=made)
+        return wire.reply(await _shown(conn, caller, made.id), 201)
+
+
+async def _get(request: web.Request) -> web.Response:
+    wanted = wire.path_id(request)
+    async with wire.connection(request) as conn:
+        return wire.reply(await _shown(conn, _caller(request), wanted))
+
+
+async def _list(request: web.Request) -> web.Response:
+    caller, query = _caller(request), wire.read_query(request, ScheduleQuery)
+    where = contract.wanted(query, today=caller.today)
+    async with wire.connection(request) as conn:
+        found = await schedule.listing(conn, caller.account, where=where, page=query.page())
+        known = await _prices(conn, caller.account, found.items)
+    return page.reply(found, lambda item: _show(item, known))
+
+
+async def _update(request: web.Request) -> web.Response:
+    caller, wanted = _caller(request), wire.path_id(request)
+    asked = await wire.read(request, UpdateRequest)
+    async with wire.connection(request) as conn, conn.transaction():
+        before = await _held(conn, caller, wanted)
+        after = contract.changed(before, asked, now=caller.now)
+        billed = NEVER_BILLED
+        if not before.is_draft:
+            amendment.check(before, after, today=caller.today)
+            billed = await schedule.billed(conn, caller.account, schedule=before)
+        after = await _scheduled(conn, caller, after, billed=billed, before=before)
+        await schedule.update(conn, caller.account, schedule=after)
+        return wire.reply(await _shown(conn, caller, wanted))
+
+
+async def _activate(request: web.Request) -> web.Response:
+    caller, wanted = _caller(request), wire.path_id(request)
+    async with wire.connection(request) as conn, conn.transaction():
+        found = await _held(conn, caller, wanted)
+        if found.is_draft:
+            started = msgspec.structs.replace(found, is_draft=False, updated_at=caller.now)
+            started = await _scheduled(conn, caller, started, billed=NEVER_BILLED)
+            await schedule.update(conn, caller.account, schedule=started)
+        return wire.reply(await _shown(conn, caller, wanted))
+
+
+async def _archive(request: web.Request) -> web.Response:
+    caller, wanted = _caller(request), wire.path_id(request)
+    async with wire.connection(request) as conn, conn.transaction():
+        found = await schedule.get(conn, caller.account, schedule=wanted, today=caller.today, for_update=True)
+        if found.archived_at is None:
+            ended = msgspec.structs.replace(found, archived_at=caller.now, updated_at=caller.now)
+            await schedule.update(conn, caller.account, schedule=schedule.due_on(ended, None, zone=caller.zone))
+        return wire.reply(await _shown(conn, caller, wanted))
+
+
+def _caller(request: web.Request) -> _Caller:
+    who, now = wire.principal(request), wire.now(request)
+    zone = ZoneInfo(who.time_zone)
+    return _Caller(who.account, zone, now, now.astimezone(zone).date())
+
+
+async def _held(conn: Connection, caller: _Caller, wanted: UUID) -> BillingSchedule:
+    """The schedule, locked, unless it does not change any more."""
+    found = await schedule.get(conn, caller.account, schedule=wanted, today=caller.today, for_update=True)
+    if found.archived_at is not None:
+        raise ScheduleArchived
+    return found
+
+
+async def _scheduled(
+    conn: Connection,
+    caller: _Caller,
+    asked: BillingSchedule,
+    *,
+    billed: Billed,
+    before: BillingSchedule | None = None,
+) -> BillingSchedule:
+    """The schedule with its next bill date, none for a draft. Refuses terms that cannot be billed."""
+    wanted = [one for part in asked.phases for one in part.prices]
+    found = await price.get_all(conn, caller.account, prices=wanted, hold=True, key="phases[0].priceIds")
+    terms = schedule.terms(asked, {one.id: one.terms for one in found})
+    if asked.is_draft:
+        return schedule.due_on(asked, None, zone=caller.zone)
+    if before is None or before.is_draft:
+        await _check_startable(conn, caller, asked, found)
+    else:
+        amendment.check_end(before, asked, terms=terms, billed=billed)
+    return schedule.due_on(asked, next_bill_date(terms, billed.last_date), zone=caller.zone)
+
+
+async def _check_startable(
+    conn: Connection, caller: _Caller, asked: BillingSchedule, found: Sequence[StoredPrice]
+) -> None:
+    who = await customer.get(conn, caller.account, customer=asked.customer, key="customerId")
+    if who.archived_at is not None or who.status is not CustomerStatus.ACTIVE:
+        raise CustomerUnusable(key="customerId")
+    for index, one in enumerate(found):
+        if one.status is not PriceStatus.ACTIVE:
+            raise PriceUnusable(key=f"phases[0].priceIds[{index}]")
+
+
+async def _shown(conn: Connection, caller: _Caller, wanted: UUID) -> dict[str, Any]:
+    found = await schedule.get(conn, caller.account, schedule=wanted, today=caller.today)
+    return _show(found, await _prices(conn, caller.account, [found]))
+
+
+async def _prices(conn: Connection, account: int, schedules: Sequence[BillingSchedule]) -> dict[UUID, StoredPrice]:
+    wanted = {one for item in schedules for part in item.phases for one in part.prices}
+    return {found.id: found for found in await price.get_all(conn, account, prices=list(wanted))}
+
+
+def _show(found: BillingSchedule, known: Mapping[UUID, StoredPrice]) -> dict[str, Any]:
+    own = [known[one] for part in found.phases for one in part.prices]
+    return {
+        "id": found.id,
+        "customerId": found.customer,
+        "status": found.status,
+        "startDate": found.start_date,
+        "endDate": found.end_date,
+        "firstBillingDate": _first_date(found, {one.id: one.terms for one in own}),
+        "recurrenceDayOfMonth": found.recurrence_day,
+        "autoIssueInvoices": found.auto_issue,
+        "prices": [prices.show(one) for one in own],
+        "phases": [phase.show(part, schedule=found.id) for part in found.phases],
+        "lastInvoiceId": found.last_invoice,
+        "createdAt": found.created_at,
+        "updatedAt": found.updated_at,
+        "archivedAt": found.archived_at,
+        # Not in the reference: why billing was set aside, so that nobody has to search a log.
+        "parked": found.parked,
+        **contract.show_particulars(found.particulars),
+        **contract.NOT_OFFERED,
+    }
+
+
+def _first_date(found: BillingSchedule, known: Mapping[UUID, Price]) -> date | None:
+    return next_bill_date(schedule.terms(found, known), None)

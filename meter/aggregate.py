@@ -1,0 +1,184 @@
+"""The loop that counts: streams -> counters, exactly once.
+
+    Aggregator(pool, redis, settings=...).step() -> how many events it counted
+
+A step does, for each stream: look whether anything is there -> lock the stream's position -> read after it -> count
+-> move the position -> commit. A crash anywhere rolls all of it back. Any number of aggregators may run; each works
+on the streams whose position it could lock, and a lock falls with the connection of a dead process.
+
+There is nothing to catch up with after an outage but the stream itself: Postgres away is a failed step, and the next
+one that works goes on where the last commit ended.
+"""
+
+import asyncio
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+
+import structlog
+from redis.asyncio import Redis
+
+from meter import batch, count, entry, retention, stream
+from meter.batch import Batch
+from meter.count import Numbers, Outcome
+from meter.entry import Block
+from meter.retention import Retention
+from runtime import telemetry
+from runtime.settings import Settings
+from store import event, partition, stream_position
+from store.db import Pool
+
+log = structlog.get_logger(__name__)
+
+# Entries differ in size by four digits, so the first read is small, and the others follow from what was seen.
+_ENTRIES_FIRST = 8
+_ENTRIES_MAX = 8_192
+_READ_BYTES = 32 * 1024 * 1024
+# Names are cheap to look up again, memory is not.
+_NAMES_MAX = 2_000_000
+# How often a quiet stream is asked whether it is still the one that was counted.
+_QUIET_LOOKS = 64
+_TRIM_EVERY = timedelta(seconds=5)
+
+
+class Aggregator:
+    """Counts the streams. `step` is one bounded batch per stream; `runtime.process.serve` repeats it."""
+
+    def __init__(self, pool: Pool, redis: Redis, *, settings: Settings) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._streams = stream.names(settings.streams)
+        self._events_max = min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2)
+        # Half of what a stream may hold: the other half is for what still waits to be counted.
+        self._retention = Retention(
+            seconds=settings.stream_retention_seconds,
+            entries_max=settings.stream_entries_max // 2,
+            bytes_max=settings.stream_bytes_max // 2,
+        )
+        self._numbers: Numbers = defaultdict(dict)
+        self._names = 0
+        self._positions: dict[str, str] = {}
+        self._quiet: defaultdict[str, int] = defaultdict(int)
+        # Entries that are counted and still there; exact since the stream was first seen counted to its end.
+        self._counted: defaultdict[str, int] = defaultdict(int)
+        self._trimmed_at: dict[str, datetime] = {}
+        self._prepared_on: date | None = None
+
+    async def step(self, now: datetime | None = None) -> int:
+        """Count one batch of each stream; answers how many events were in them. `now` replaces the clock in tests."""
+        now = now or datetime.now(UTC)
+        if self._prepared_on != now.date():
+            await self._prepare(now)
+        return sum([await self._step(name, now) for name in self._streams])
+
+    async def _prepare(self, now: datetime) -> None:
+        """Once a day, and first of all: the rows and partitions that counting needs."""
+        async with self._pool.acquire() as conn:
+            await stream_position.ensure(conn, self._streams)
+            made = await partition.ensure(conn, now=now)
+            has_stray = await partition.has_stray(conn)
+            positions = await stream_position.read(conn)
+        if made:
+            log.info("partitions made", action="prepare", partitions=made)
+        if has_stray:
+            log.error("raw events lie in the default partition, theirs was not made in time", action="prepare")
+        self._positions |= {name: positions[name] for name in self._streams}
+        self._prepared_on = now.date()
+
+    async def _step(self, name: str, now: datetime) -> int:
+        if not await self._has_news(name):
+            return 0
+        started = asyncio.get_running_loop().time()
+        async with self._pool.acquire() as conn, conn.transaction():
+            position = await stream_position.lock(conn, name)
+            if position is None:
+                # Somebody else's turn; or the database was restored to before this stream.
+                await stream_position.ensure(conn, [name])
+                return 0
+            found = await self._read(name, position)
+            if found is None:
+                # Somebody else has counted it.
+                self._positions[name] = position
+                return 0
+            outcome = await count.count(conn, found, numbers=self._numbers, is_sharded=len(self._streams) > 1)
+            await stream_position.move(conn, name, position=found.end, now=now)
+        self._remember(name, found, outcome)
+        telemetry.BATCH_SECONDS.observe(asyncio.get_running_loop().time() - started)
+        await self._trim(name, now)
+        return found.events
+
+    async def _has_news(self, name: str) -> bool:
+        """Whether there may be something to count: a look that costs Postgres nothing."""
+        if await stream.read(self._redis, name, after=self._positions[name], limit=1):
+            self._quiet[name] = 0
+            return True
+        if self._quiet[name] == 0:
+            self._counted[name], _ = await stream.size(self._redis, name)
+            telemetry.STREAM_DEPTH.labels(name).set(0)
+        self._quiet[name] += 1
+        return self._quiet[name] % _QUIET_LOOKS == 1 and await self._is_reborn(name, self._positions[name])
+
+    async def _is_reborn(self, name: str, position: str) -> bool:
+        """Whether the stream is another one than was counted: what it holds was given ids below the position."""
+        last = await stream.last_id(self._redis, name)
+        return last is not None and stream_position.order(last) < stream_position.order(position)
+
+    async def _read(self, name: str, position: str) -> Batch | None:
+        entries = await self._entries(name, position)
+        if not entries and await self._is_reborn(name, position):
+            log.warning("stream was reborn, counting from its beginning", action="read", stream=name, position=position)
+            entries = await self._entries(name, stream_position.START)
+        return batch.batch(entries) if entries else None
+
+    async def _entries(self, name: str, after: str) -> list[tuple[str, list[Block]]]:
+        """Decoded entries after a position: all, or as many as one transaction takes."""
+        entries: list[tuple[str, list[Block]]] = []
+        events = size = 0
+        limit = _ENTRIES_FIRST
+        while True:
+            found = await stream.read(self._redis, name, after=after, limit=limit)
+            for one in found:
+                entries.append((one.id, entry.decode(one.payload)))
+                events += sum(map(len, entries[-1][1]))
+                size += len(one.payload)
+                if events >= self._events_max:
+                    return entries
+            if len(found) < limit:
+                return entries
+            after = found[-1].id
+            wanted = min(
+                (self._events_max - events) * len(entries) // max(events, 1), _READ_BYTES * len(entries) // size
+            )
+            limit = max(1, min(wanted + 1, _ENTRIES_MAX))
+
+    def _remember(self, name: str, found: Batch, outcome: Outcome) -> None:
+        """What is true since the commit."""
+        self._positions[name] = found.end
+        self._counted[name] += found.entries
+        self._names += len(outcome.aliases)
+        if self._names > _NAMES_MAX:
+            self._numbers.clear()
+            self._names = len(outcome.aliases)
+        for (account, alias), number in outcome.aliases.items():
+            self._numbers[account][alias] = number
+        telemetry.EVENTS_COUNTED.inc(outcome.counted)
+        telemetry.EVENTS_DUPLICATE.inc(outcome.duplicates)
+        log.debug(
+            "batch counted",
+            action="count",
+            stream=name,
+            position=found.end,
+            events=found.events,
+            duplicates=outcome.duplicates,
+            corrections=outcome.corrections,
+        )
+
+    async def _trim(self, name: str, now: datetime) -> None:
+        if name in self._trimmed_at and now - self._trimmed_at[name] < _TRIM_EVERY:
+            return
+        self._trimmed_at[name] = now
+        position = self._positions[name]
+        self._counted[name] -= await retention.trim(
+            self._redis, name, position=position, retention=self._retention, now=now
+        )
+        entries, _ = await stream.size(self._redis, name)
+        telemetry.STREAM_DEPTH.labels(name).set(max(0, entries - self._counted[name]))

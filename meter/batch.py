@@ -1,0 +1,86 @@
+"""What one transaction counts: the blocks of many stream entries, with a place for every event. Pure.
+
+place     0, 1, 2 ... over the whole batch, in the order of receipt
+identity  4 bytes of account and 16 bytes of key; sorted identities are in the order of the primary key of event_key
+order     (milliseconds, sequence, index) of an event in the streams: who was received last
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from meter.entry import KEY_BYTES, Block
+from store import stream_position
+
+Order: TypeAlias = tuple[int, int, int]
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A block, where it stands in its stream, and the place of its first event."""
+
+    block: Block
+    entry_ms: int
+    entry_sequence: int
+    first_index: int
+    first_place: int
+    keys: list[bytes]
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of an event, as far as deciding between versions needs it."""
+
+    place: int
+    digest: int
+    order: Order
+    timestamp: int
+    has_own_timestamp: bool
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything between two positions of a stream."""
+
+    end: str
+    entries: int
+    blocks: list[Placed]
+    events: int
+    identities: list[bytes]
+    digests: list[int]
+
+    def candidate(self, place: int) -> Candidate:
+        """The event at a place."""
+        placed = self.blocks[bisect_right(self.blocks, place, key=lambda one: one.first_place) - 1]
+        index = place - placed.first_place
+        return Candidate(
+            place=place,
+            digest=placed.block.digests[index],
+            order=(placed.entry_ms, placed.entry_sequence, placed.first_index + index),
+            timestamp=placed.block.timestamps[index],
+            has_own_timestamp=index not in placed.block.untimed,
+        )
+
+
+def batch(entries: Sequence[tuple[str, Sequence[Block]]]) -> Batch:
+    """The batch of these entries, each with its id; there is at least one."""
+    blocks: list[Placed] = []
+    identities: list[bytes] = []
+    digests: list[int] = []
+    for entry_id, found in entries:
+        milliseconds, sequence = stream_position.order(entry_id)
+        first = len(digests)
+        for block in found:
+            keys = [block.keys[at : at + KEY_BYTES] for at in range(0, len(block.keys), KEY_BYTES)]
+            place = len(digests)
+            blocks.append(Placed(block, milliseconds, sequence, place - first, place, keys))
+            account = block.account.to_bytes(4, "big")
+            identities.extend([account + key for key in keys])
+            digests.extend(block.digests)
+    return Batch(
+        end=entries[-1][0],
+        entries=len(entries),
+        blocks=blocks,
+        events=len(digests),
+        identities=identities,
+        digests=digests,
+    )

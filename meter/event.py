@@ -1,0 +1,237 @@
+"""The usage event on the wire: what a sender may write, its limits, and what becomes of it. Pure.
+
+    {"customerEventId"?, "customerAlias", "eventType", "eventTimestamp"?, "eventProperties"?}   one event, as JSON
+    -> Event      normalised, with its identity: ready for the stream
+
+Everything is checked here and nowhere later: whatever passed can be stored. Normalised means that equal content has
+equal bytes: property names sorted, numbers plain without zeros that say nothing, instants as microseconds since 1970
+in UTC.
+
+A good event costs one typed decode. A bad one is decoded a second time without types, to say exactly what is wrong.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from meter import identity, properties
+from meter.error import (
+    EventRefused,
+    EventTooLarge,
+    InexactNumber,
+    InvalidValue,
+    MalformedJson,
+    MissingField,
+    UnknownField,
+    WrongType,
+)
+
+NewId: TypeAlias = Callable[[], UUID]
+
+EVENT_BYTES_MAX = 8 * 1024
+TEXT_CHARACTERS_MAX = 255
+AHEAD_MAX = timedelta(minutes=5)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_AHEAD_MICROSECONDS = AHEAD_MAX // _MICROSECOND
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was accepted."""
+
+    key: bytes
+    digest: int
+    customer_event_id: str
+    customer_alias: str
+    event_type: str
+    timestamp: int
+    # False: the sender gave no timestamp, so it is the time of receipt and no part of the content.
+    has_own_timestamp: bool
+    properties: bytes
+
+
+class _Wire(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    customer_alias: str
+    event_type: str
+    customer_event_id: str | None = None
+    event_timestamp: str | None = None
+    event_properties: dict[str, Any] = {}
+
+
+def decode(body: bytes | msgspec.Raw, *, received_at: int, new_id: NewId) -> Event:
+    """One event from its JSON; every failure is an EventRefused. `received_at`: microseconds since 1970."""
+    try:
+        wire = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as exc:
+        raise _diagnose(body, exc) from exc
+    _check_text(wire.customer_alias, key="customerAlias")
+    _check_text(wire.event_type, key="eventType")
+    timestamp = received_at if wire.event_timestamp is None else _timestamp(wire.event_timestamp, received_at)
+    encoded = properties.encode(wire.event_properties)
+    customer_event_id = str(new_id()) if wire.customer_event_id is None else _checked_id(wire.customer_event_id)
+    event = Event(
+        key=identity.key(customer_event_id),
+        digest=identity.digest(
+            alias=wire.customer_alias,
+            event_type=wire.event_type,
+            timestamp=None if wire.event_timestamp is None else timestamp,
+            properties=encoded,
+        ),
+        customer_event_id=customer_event_id,
+        customer_alias=wire.customer_alias,
+        event_type=wire.event_type,
+        timestamp=timestamp,
+        has_own_timestamp=wire.event_timestamp is not None,
+        properties=encoded,
+    )
+    _check_size(event)
+    return event
+
+
+def sender_id(body: bytes | msgspec.Raw) -> str | None:
+    """The id of an event that was refused, as far as it can be read."""
+    try:
+        fields = _UNTYPED.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
+        # It was refused already; here only its name is wanted.
+        return None
+    found = fields.get("customerEventId") if isinstance(fields, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def microseconds(instant: datetime) -> int:
+    """An instant as microseconds since 1970 in UTC."""
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def instant(microseconds_: int) -> datetime:
+    """The instant of so many microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds_)
+
+
+_TIMESTAMP_MIN = microseconds(datetime(2000, 1, 1, tzinfo=UTC))
+_TIMESTAMP_MAX = microseconds(datetime(2101, 1, 1, tzinfo=UTC)) - 1
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,64})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _check_text(text: str, *, key: str) -> None:
+    if not 1 <= len(text) <= TEXT_CHARACTERS_MAX:
+        raise InvalidValue(f"`{key}` must have 1 to {TEXT_CHARACTERS_MAX} characters, but has {len(text)}.", key=key)
+    # isprintable is the quick answer for almost everything; it also says no to harmless spaces of other scripts.
+    if not text.isprintable() and _CONTROL.search(text):
+        raise InvalidValue(f"`{key}` contains a control character. Remove it.", key=key)
+
+
+def _checked_id(customer_event_id: str) -> str:
+    if not 1 <= len(customer_event_id) <= TEXT_CHARACTERS_MAX or "\0" in customer_event_id:
+        raise InvalidValue(
+            f"`customerEventId` must have 1 to {TEXT_CHARACTERS_MAX} characters, none of them U+0000.",
+            key="customerEventId",
+        )
+    return customer_event_id
+
+
+def _timestamp(text: str, received_at: int) -> int:
+    timestamp = _parse_timestamp(text)
+    if timestamp is None:
+        raise InvalidValue(
+            "`eventTimestamp` must be an RFC 3339 timestamp with an offset, such as 2025-01-31T23:59:59.5Z.",
+            key="eventTimestamp",
+        )
+    if not _TIMESTAMP_MIN <= timestamp <= _TIMESTAMP_MAX:
+        raise InvalidValue("`eventTimestamp` must lie in the years 2000 to 2100.", key="eventTimestamp")
+    if timestamp > received_at + _AHEAD_MICROSECONDS:
+        raise InvalidValue(
+            "`eventTimestamp` is more than 5 minutes ahead of our clock. Check the sender's clock and time zone.",
+            key="eventTimestamp",
+        )
+    return timestamp
+
+
+def _parse_timestamp(text: str) -> int | None:
+    if not _RFC_3339.fullmatch(text):
+        return None
+    try:
+        # Digits beyond microseconds are cut off here: rounding could move an event into the next period.
+        return microseconds(datetime.fromisoformat(text.upper()))
+    except ValueError:
+        # A day or a time that does not exist.
+        return None
+
+
+def _check_size(event: Event) -> None:
+    # Bytes where they are counted already, characters where they are few.
+    size = len(event.properties) + len(event.customer_alias) + len(event.event_type) + len(event.customer_event_id)
+    if size > EVENT_BYTES_MAX:
+        raise EventTooLarge(f"An event may have {EVENT_BYTES_MAX} bytes, this one has {size}. Send less with it.")
+
+
+_REQUIRED = ("customerAlias", "eventType")
+_OPTIONAL = ("customerEventId", "eventTimestamp")
+_FIELDS = frozenset({*_REQUIRED, *_OPTIONAL, "eventProperties"})
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """A number with a point or an exponent, as it was written."""
+
+    text: str
+
+
+def _diagnose(body: bytes | msgspec.Raw, exc: Exception) -> EventRefused:
+    """Say what is wrong with an event that could not be decoded."""
+    try:
+        fields = _UNTYPED.decode(body)
+    except UnicodeDecodeError:
+        return MalformedJson("The event is not valid UTF-8. Encode it as UTF-8.")
+    except RecursionError:
+        return MalformedJson("The event is nested too deeply. Send a flat one.")
+    except msgspec.ValidationError:
+        # The only value that JSON allows and decoding does not: an integer of absurd length.
+        return InexactNumber(f"`eventProperties`: {InexactNumber.__doc__}", key="eventProperties")
+    except msgspec.DecodeError:
+        return MalformedJson(f"The event is not JSON: {exc}. Send one JSON object, or an array of them.")
+    if not isinstance(fields, dict):
+        return WrongType("An event must be a JSON object.")
+    return _diagnose_fields(fields) or InvalidValue(f"{exc}. Send a value that fits.")
+
+
+def _diagnose_fields(fields: dict[str, Any]) -> EventRefused | None:
+    for name in fields:
+        if name not in _FIELDS:
+            return UnknownField(f"`{name[:64]}` is not known here. Remove it or check its spelling.", key=name[:64])
+    for name in _REQUIRED:
+        if name not in fields:
+            return MissingField(f"`{name}` is required. Send it.", key=name)
+        if not isinstance(fields[name], str):
+            return WrongType(f"`{name}` must be a string.", key=name)
+    for name in _OPTIONAL:
+        if not isinstance(fields.get(name), str | None):
+            return WrongType(f"`{name}` must be a string, or absent.", key=name)
+    found = fields.get("eventProperties", {})
+    if not isinstance(found, dict):
+        return WrongType("`eventProperties` must be an object of plain values.", key="eventProperties")
+    return _diagnose_properties(found)
+
+
+def _diagnose_properties(found: dict[str, Any]) -> EventRefused | None:
+    for name, value in found.items():
+        if isinstance(value, dict | list):
+            return properties.not_flat(name)
+        if isinstance(value, _Written):
+            try:
+                properties.number_of(value.text)
+            except ArithmeticError:
+                return properties.inexact(name)
+    return None
+
+
+_DECODER = msgspec.json.Decoder(_Wire, float_hook=properties.number_of)
+_UNTYPED = msgspec.json.Decoder(float_hook=_Written)

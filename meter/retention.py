@@ -1,0 +1,42 @@
+"""How long counted entries stay in a stream.
+
+They stay so that a database restored from a backup catches up from the stream by itself; so nothing is dropped at
+once, but nothing is kept without bound either: beyond a size the older half of what is counted goes. Only what is
+behind the position is ever dropped.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from redis.asyncio import Redis
+
+from meter import stream
+from store import stream_position
+from store.stream_position import START
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """Counted entries go when they are this old, or when the stream is larger than this."""
+
+    seconds: float
+    entries_max: int
+    bytes_max: int
+
+
+async def trim(redis: Redis, name: str, *, position: str, retention: Retention, now: datetime) -> int:
+    """Drop counted entries that need not stay; answers how many went. `position` is committed."""
+    old = int((now - timedelta(seconds=retention.seconds)).timestamp() * 1000)
+    before = min(position, f"{old}-0", key=stream_position.order)
+    entries, used = await stream.size(redis, name)
+    if entries > retention.entries_max or used > retention.bytes_max:
+        before = max(before, await _middle(redis, name, position), key=stream_position.order)
+    return await stream.trim(redis, name, before=before)
+
+
+async def _middle(redis: Redis, name: str, position: str) -> str:
+    """An id with about half of the counted entries before it: ids are times."""
+    first = await stream.first_id(redis, name)
+    if first is None or stream_position.order(first) >= stream_position.order(position):
+        return START
+    oldest, newest = stream_position.order(first)[0], stream_position.order(position)[0]
+    return position if newest - oldest <= 1 else f"{(oldest + newest) // 2}-0"

@@ -1,0 +1,7 @@
+"""What alembic runs: the revisions, on the connection that store.db.migrate hands over, all in one transaction."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()

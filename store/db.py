@@ -1,0 +1,131 @@
+"""Connections, and whether the database has the shape this code expects.
+
+    connect_pool(url, min_size=, max_size=) -> asyncpg.Pool
+    check_schema(conn)      raises SchemaMismatch, with the command to run
+    migrate(url)            brings the database to this code's revision
+
+The revision a database has stands in `alembic_version`; the one this code expects is the last file in
+migrations/versions. Comparing the two costs a query; alembic costs a second of imports, so it is loaded only when there
+is something to do.
+
+Errors:
+    SchemaMismatch     older or newer than this code
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+
+_CONNECT_SECONDS_MAX = 10
+_QUERY_SECONDS_MAX = 300
+# Two who migrate at once wait for each other here. Any number does, as long as it stays the same.
+_MIGRATION_LOCK: Final = 7_238_466_201
+# Waiting for the lock, and building an index on a large table, may take long.
+_MIGRATION_SECONDS_MAX = 3_600
+
+# Whether anything was ever migrated here; to_regclass answers null where the table is not there.
+_HAS_REVISION = "select to_regclass('alembic_version') is not null"
+# One row, or none before the first migration.
+_REVISION = "select version_num from alembic_version"
+_LOCK = "select pg_advisory_lock($1)"
+
+
+class SchemaMismatch(Exception):
+    """The database does not have the shape this code expects."""
+
+    code = "SCHEMA_MISMATCH"
+
+
+async def connect_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
+    """A pool of connections in UTC; it connects `min_size` times before it returns."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=min_size,
+        max_size=max_size,
+        timeout=_CONNECT_SECONDS_MAX,
+        command_timeout=_QUERY_SECONDS_MAX,
+        server_settings={"timezone": "UTC", "application_name": "usance"},
+    )
+
+
+async def check_schema(conn: Connection) -> None:
+    """Refuse to work on a database that is older or newer than this code."""
+    found, expected = await revision(conn), head()
+    if found == expected:
+        return
+    if found is None or found < expected:
+        raise SchemaMismatch(
+            f"the database is at revision {found or 'none'}, this version of Usance needs {expected}: "
+            "run `usance migrate`, then start again"
+        )
+    raise SchemaMismatch(
+        f"the database is at revision {found}, newer than the {expected} of this version of Usance: "
+        "update this installation with `git pull && make install`, then start again"
+    )
+
+
+async def revision(conn: Connection) -> str | None:
+    """The revision the database has; None before the first migration."""
+    if not await conn.fetchval(_HAS_REVISION):
+        return None
+    found: str | None = await conn.fetchval(_REVISION)
+    return found
+
+
+def head() -> str:
+    """The revision this code expects: the last file's number."""
+    return max(path.stem[:4] for path in (migrations_folder() / "versions").glob("[0-9]*.sql"))
+
+
+def migrations_folder() -> Path:
+    """Where the migrations are installed; they are files, not modules."""
+    found = importlib.util.find_spec("migrations")
+    if found is None or not found.submodule_search_locations:
+        raise SchemaMismatch("the migrations are not installed beside the code: install Usance again")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+async def migrate(url: str) -> str:
+    """Bring the database to this code's revision, one at a time; answers the revision it had, or `none`."""
+    conn = await asyncpg.connect(url, timeout=_CONNECT_SECONDS_MAX, command_timeout=_MIGRATION_SECONDS_MAX)
+    try:
+        # Held until the connection closes; whoever waited finds the work done.
+        await conn.execute(_LOCK, _MIGRATION_LOCK)
+        found = await revision(conn)
+        if found == head():
+            return found
+        if found is not None and found > head():
+            await check_schema(conn)
+        await _upgrade(conn)
+        return found or "none"
+    finally:
+        await conn.close()
+
+
+async def _upgrade(conn: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - a second of imports that most starts need not pay
+    from alembic.config import Config  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    from sqlalchemy.pool import StaticPool  # noqa: PLC0415
+
+    async def opened() -> Connection:
+        return conn
+
+    # Our own connection, so that every way of writing a Postgres URL works, and the lock is held by who does the work.
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=opened, poolclass=StaticPool)
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.set_main_option("path_separator", "os")
+
+    def upgrade(connection: Any) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    async with engine.connect() as connection:
+        await connection.run_sync(upgrade)

@@ -1,0 +1,174 @@
+"""Billing schedules that are due: how the billing run claims them, moves them on, and sets them aside.
+
+A schedule is due when `next_bill_at` has come: the instant at which `next_bill_date` begins in the account's zone.
+Claiming takes row locks (SKIP LOCKED), so several runs share the work; moving on and parking happen in the same
+transaction. A parked schedule is not due until its time comes again, and moving it on clears what it was parked for.
+
+Everything here is set-based and spans accounts: the number of queries does not grow with the number of schedules.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import msgspec
+import structlog
+
+from rating.error import RatingError
+from rating.period import day_start
+from rating.schedule import Schedule
+from store import price
+from store.db import Connection
+from store.schedule import BillingSchedule, Phase, phase_of, terms
+
+log = structlog.get_logger(__name__)
+
+# A schedule that rating does not read any more waits for a person; it is looked at again after this long.
+UNREADABLE_RETRY = timedelta(hours=1)
+
+
+class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A due schedule: its terms, and the date to bill."""
+
+    account: int
+    id: UUID
+    customer: UUID
+    terms: Schedule
+    bill_date: date
+    auto_issue: bool
+    particulars: dict[str, Any]
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule that was billed, and when it falls due next; None: never again."""
+
+    account: int
+    id: UUID
+    next_bill_date: date | None
+
+
+# Whether a run has anything to do, by billing_schedule_due; asked all the time.
+_IS_DUE = """
+select exists (
+    select from billing_schedule
+    where greatest(next_bill_at, parked_until) <= $1 and next_bill_at is not null and archived_at is null)
+"""
+
+
+async def is_due(conn: Connection, *, now: datetime) -> bool:
+    """Whether any schedule is due."""
+    found: bool = await conn.fetchval(_IS_DUE, now)
+    return found
+
+
+# Claims due schedules, the longest waiting first, by billing_schedule_due; those of another run are skipped.
+_CLAIM = """
+select account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, next_bill_date,
+    next_bill_at, created_at, updated_at
+from billing_schedule
+where greatest(next_bill_at, parked_until) <= $1 and next_bill_at is not null and archived_at is null
+order by greatest(next_bill_at, parked_until)
+limit $2
+for update skip locked
+"""
+
+
+async def claim(conn: Connection, *, now: datetime, limit: int) -> list[StoredSchedule]:
+    """Lock up to `limit` due schedules until the end of the transaction; one that cannot be read is parked instead."""
+    rows = await conn.fetch(_CLAIM, now, limit)
+    found = await _with_phases(conn, rows)
+    prices = await price.load(
+        conn, [(account, one) for account, s in found for phase in s.phases for one in phase.prices]
+    )
+    claimed: list[StoredSchedule] = []
+    for account, one in found:
+        try:
+            known = {price_id: prices[account, price_id] for phase in one.phases for price_id in phase.prices}
+            claimed.append(_stored(account, one, terms(one, known)))
+        except (KeyError, RatingError) as exc:
+            await _park_unreadable(conn, account, one.id, why=exc, until=now + UNREADABLE_RETRY)
+    return claimed
+
+
+# The phases of these schedules, by the unique key on their place.
+_PHASES = """
+select account, id, schedule, name, start_date, end_date, price_ids, created_at
+from unnest($1::integer[], $2::uuid[]) as wanted (account, schedule) join billing_phase using (account, schedule)
+order by account, schedule, position
+"""
+
+
+async def _with_phases(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[tuple[int, BillingSchedule]]:
+    accounts, schedules = [row["account"] for row in rows], [row["id"] for row in rows]
+    phases: dict[tuple[int, UUID], tuple[Phase, ...]] = {}
+    for row in await conn.fetch(_PHASES, accounts, schedules):
+        key = row["account"], row["schedule"]
+        phases[key] = (*phases.get(key, ()), phase_of(row))
+    return [(row["account"], _schedule(row, phases[row["account"], row["id"]])) for row in rows]
+
+
+# Moves billed schedules on and clears what they were parked for, by the primary key.
+_ADVANCE = """
+update billing_schedule set next_bill_date = moved.next_bill_date, next_bill_at = moved.next_bill_at, updated_at = $5,
+    parked_reason = null, parked_detail = null, parked_until = null
+from unnest($1::integer[], $2::uuid[], $3::date[], $4::timestamptz[])
+    as moved (account, id, next_bill_date, next_bill_at)
+where billing_schedule.account = moved.account and billing_schedule.id = moved.id
+"""
+
+# The zones in which these accounts' dates become instants, by the primary key.
+_ZONES = "select account, time_zone from account where account = any($1::integer[])"
+
+
+async def advance(conn: Connection, moves: Sequence[Move], *, now: datetime) -> None:
+    """Make each schedule due next on its date, from that day's first instant in its account's zone on."""
+    accounts = [move.account for move in moves]
+    zones = {row["account"]: ZoneInfo(row["time_zone"]) for row in await conn.fetch(_ZONES, list(set(accounts)))}
+    days = [move.next_bill_date for move in moves]
+    instants = [day and day_start(day, zones[move.account]) for move, day in zip(moves, days, strict=True)]
+    await conn.execute(_ADVANCE, accounts, [move.id for move in moves], days, instants, now)
+
+
+# Sets schedules aside, by the primary key.
+_PARK = """
+update billing_schedule set parked_reason = $3, parked_detail = $4, parked_until = $5
+from unnest($1::integer[], $2::uuid[]) as parked (account, id)
+where billing_schedule.account = parked.account and billing_schedule.id = parked.id
+"""
+
+
+async def park(
+    conn: Connection, schedules: Sequence[tuple[int, UUID]], *, reason: str, detail: str, until: datetime
+) -> None:
+    """Set (account, schedule)s aside until then; the reason is shown with the schedule."""
+    accounts, ids = [account for account, _ in schedules], [schedule for _, schedule in schedules]
+    await conn.execute(_PARK, accounts, ids, reason, detail, until)
+
+
+async def _park_unreadable(conn: Connection, account: int, schedule: UUID, *, why: Exception, until: datetime) -> None:
+    # Its terms were good when they were accepted; rules that became stricter since must not stop the others.
+    detail = str(why) if isinstance(why, RatingError) else f"A price of this schedule cannot be read: {why}."
+    log.error("schedule parked", action="park", schedule=str(schedule), reason="UNREADABLE_TERMS", detail=detail)
+    await park(conn, [(account, schedule)], reason="UNREADABLE_TERMS", detail=detail, until=until)
+
+
+def _schedule(row: asyncpg.Record, phases: tuple[Phase, ...]) -> BillingSchedule:
+    fields = {name: value for name, value in row.items() if name != "account"}
+    return BillingSchedule(**fields | {"particulars": msgspec.json.decode(row["particulars"]), "phases": phases})
+
+
+def _stored(account: int, schedule: BillingSchedule, known: Schedule) -> StoredSchedule:
+    if schedule.next_bill_date is None:
+        raise AssertionError("the claim asks for schedules with a next bill date")
+    return StoredSchedule(
+        account=account,
+        id=schedule.id,
+        customer=schedule.customer,
+        terms=known,
+        bill_date=schedule.next_bill_date,
+        auto_issue=schedule.auto_issue,
+        particulars=schedule.particulars,
+    )

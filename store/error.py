@@ -1,0 +1,86 @@
+"""What the database says no to, as a tree of exceptions with codes.
+
+StoreError
+|- NotFound          NOT_FOUND            no such row in this account
+|- AliasTaken        ALIAS_TAKEN          another customer has this alias now
+|- OwnAlias          OWN_ALIAS            the alias that is the customer's own id
+|- CustomerUnusable  CUSTOMER_UNUSABLE    draft or archived
+|- ProductArchived   PRODUCT_ARCHIVED
+|- PriceUnusable     PRICE_UNUSABLE       draft
+|- PriceInUse        PRICE_IN_USE         a billing schedule has it
+|- ScheduleArchived  SCHEDULE_ARCHIVED
+|- MetricInUse       METRIC_IN_USE        a price reads it
+|- MetricNameTaken   METRIC_NAME_TAKEN
+
+`key` names the field of the request that the problem is with, where there is one.
+"""
+
+
+class StoreError(Exception):
+    """What is stored forbids it."""
+
+    code = "STORE"
+
+    def __init__(self, message: str | None = None, *, key: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+        self.key = key
+
+
+class NotFound(StoreError):
+    """There is nothing with this id in this account."""
+
+    code = "NOT_FOUND"
+
+
+class AliasTaken(StoreError):
+    """An alias belongs to another customer now. End that mapping first: DELETE /customer-aliases/{id}."""
+
+    code = "ALIAS_TAKEN"
+
+
+class OwnAlias(StoreError):
+    """A customer's own id always works as its alias; this mapping cannot be changed."""
+
+    code = "OWN_ALIAS"
+
+
+class CustomerUnusable(StoreError):
+    """The customer is a draft or archived, so nothing new can be billed to it."""
+
+    code = "CUSTOMER_UNUSABLE"
+
+
+class ProductArchived(StoreError):
+    """The product is archived, so it takes no new prices."""
+
+    code = "PRODUCT_ARCHIVED"
+
+
+class PriceUnusable(StoreError):
+    """The price is a draft. Approve it first: PUT /prices/{id} with status ACTIVE."""
+
+    code = "PRICE_UNUSABLE"
+
+
+class PriceInUse(StoreError):
+    """A billing schedule has this price, so it cannot be deleted."""
+
+    code = "PRICE_IN_USE"
+
+
+class ScheduleArchived(StoreError):
+    """The billing schedule is archived and does not change any more."""
+
+    code = "SCHEDULE_ARCHIVED"
+
+
+class MetricInUse(StoreError):
+    """A price reads this usage metric, so it stays."""
+
+    code = "METRIC_IN_USE"
+
+
+class MetricNameTaken(StoreError):
+    """Another usage metric has this name. Choose another."""
+
+    code = "METRIC_NAME_TAKEN"

@@ -1,0 +1,195 @@
+"""Raw events: what was received, as it was received, one row per version.
+
+    Received    the columns of one block of events, already numbered; `save` stores many of them with one COPY
+    Version     one stored row, as corrections need it
+    history     every live event of a type, in bounded pieces, for a metric that is born after them
+
+COPY takes rows in Postgres' own binary form, built here: no other way in costs less than half of the time.
+Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2000.
+"""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from uuid import UUID
+
+import msgspec
+
+from store.db import Connection
+
+_ROWS_AT_ONCE = 5_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSTGRES_EPOCH = 946_684_800_000_000
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """The events of one block. `aliases` are numbers; ids are None where the key is the id."""
+
+    account: int
+    received_at: int
+    entry_ms: int
+    entry_sequence: int
+    first_index: int
+    first_no: int
+    keys: list[bytes]
+    ids: list[str | None]
+    aliases: list[int]
+    types: list[str]
+    timestamps: list[int]
+    properties: list[bytes]
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored version of an event. `order` is its place in the order of receipt."""
+
+    account: int
+    event_no: int
+    key: UUID
+    alias: int
+    event_type: str
+    timestamp: int
+    properties: str
+    order: tuple[int, int, int]
+
+
+# Corrections ask for the versions they replace, by the primary key of every partition.
+_VERSIONS = """
+select account, event_no, key, alias, event_type, event_timestamp, properties, entry_ms, entry_sequence, entry_index
+from usage_event join unnest($1::integer[], $2::bigint[]) as wanted (account, event_no) using (account, event_no)
+"""
+
+# A correction replaces them, by the primary key of every partition.
+_SUPERSEDE = """
+update usage_event set state = 'superseded'
+from unnest($1::integer[], $2::bigint[]) as old (account, event_no)
+where usage_event.account = old.account and usage_event.event_no = old.event_no
+"""
+
+# The same content came again later in another stream, which decides against versions between the two.
+_CONFIRM = """
+update usage_event set entry_ms = new.entry_ms, entry_sequence = new.entry_sequence, entry_index = new.entry_index
+from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[])
+    as new (account, event_no, entry_ms, entry_sequence, entry_index)
+where usage_event.account = new.account and usage_event.event_no = new.event_no
+    and (usage_event.entry_ms, usage_event.entry_sequence, usage_event.entry_index)
+        < (new.entry_ms, new.entry_sequence, new.entry_index)
+"""
+
+# A metric's history: a scan, because it happens once in a metric's life and an index would be paid for by every event.
+_HISTORY = """
+select alias, event_type, event_timestamp, properties from usage_event
+where account = $1 and event_type = $2 and state = 'live'
+"""
+
+# One number of a block is one call, and blocks never meet: no lock, no waiting.
+_NEXT_BLOCK = "select nextval('usage_event_block')"
+NUMBERS_PER_BLOCK = 1 << 20
+
+
+async def take_numbers(conn: Connection) -> int:
+    """The first of NUMBERS_PER_BLOCK event numbers that are nobody else's."""
+    first: int = await conn.fetchval(_NEXT_BLOCK)
+    return first
+
+
+async def save(
+    conn: Connection, blocks: Sequence[Received], *, duplicates: Collection[int], superseded: Collection[int]
+) -> None:
+    """Store blocks without their duplicates; both sets hold event numbers."""
+    pieces = _pieces(blocks, duplicates, superseded)
+    await conn.copy_to_table("usage_event", source=pieces, columns=_COLUMNS, format="binary")
+
+
+async def versions(conn: Connection, numbers: Collection[tuple[int, int]]) -> list[Version]:
+    """The stored rows of (account, event_no) pairs."""
+    accounts, event_nos = zip(*numbers, strict=True)
+    return [
+        Version(
+            account=row["account"],
+            event_no=row["event_no"],
+            key=row["key"],
+            alias=row["alias"],
+            event_type=row["event_type"],
+            timestamp=(row["event_timestamp"] - _EPOCH) // _MICROSECOND,
+            properties=row["properties"],
+            order=(row["entry_ms"], row["entry_sequence"], row["entry_index"]),
+        )
+        for row in await conn.fetch(_VERSIONS, accounts, event_nos)
+    ]
+
+
+async def supersede(conn: Connection, numbers: Collection[tuple[int, int]]) -> None:
+    """Mark (account, event_no) pairs as replaced by a later version."""
+    if numbers:
+        await conn.execute(_SUPERSEDE, *zip(*sorted(numbers), strict=True))
+
+
+async def confirm(conn: Connection, orders: Collection[tuple[int, int, int, int, int]]) -> None:
+    """Move versions (account, event_no) up to a later place in the order of receipt."""
+    if orders:
+        await conn.execute(_CONFIRM, *zip(*sorted(orders), strict=True))
+
+
+async def history(conn: Connection, account: int, *, event_type: str) -> AsyncIterator[list[tuple[int, str, int, str]]]:
+    """Every live event of a type as (alias, type, timestamp, properties), in pieces. Call inside a transaction."""
+    cursor = await conn.cursor(_HISTORY, account, event_type)
+    while rows := await cursor.fetch(_ROWS_AT_ONCE):
+        yield [
+            (row["alias"], row["event_type"], (row["event_timestamp"] - _EPOCH) // _MICROSECOND, row["properties"])
+            for row in rows
+        ]
+
+
+_COLUMNS = (
+    *("account", "alias", "event_no", "event_timestamp", "received_at", "entry_ms", "entry_sequence", "entry_index"),
+    *("key", "customer_event_id", "event_type", "properties", "state"),
+)
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+# The number of columns, then each column as its length and its value, big-endian.
+_FIXED = Struct(">h" + "ii" * 2 + "iq" * 5 + "ii" + "i16s").pack
+_LENGTH = Struct(">i").pack
+_NULL = _LENGTH(-1)
+
+
+async def _pieces(
+    blocks: Sequence[Received], duplicates: Collection[int], superseded: Collection[int]
+) -> AsyncIterator[bytes]:
+    """The COPY in pieces: Postgres stores one while the next is made."""
+    rows = [_COPY_HEAD]
+    for block in blocks:
+        rows.extend(_rows(block, duplicates, superseded))
+        if len(rows) >= _ROWS_AT_ONCE:
+            yield b"".join(rows)
+            rows = []
+    yield b"".join([*rows, _COPY_END])
+
+
+def _rows(block: Received, duplicates: Collection[int], superseded: Collection[int]) -> Iterator[bytes]:
+    received_at = block.received_at - _POSTGRES_EPOCH
+    columns = zip(block.keys, block.ids, block.aliases, block.types, block.timestamps, block.properties, strict=True)
+    types = {name: _text(name) for name in set(block.types)}
+    live, replaced, width = _text("live"), _text("superseded"), len(_COLUMNS)
+    account, ms, sequence, first_index = block.account, block.entry_ms, block.entry_sequence, block.first_index
+    for place, (key, id_, alias, type_, timestamp, properties) in enumerate(columns):
+        event_no = block.first_no + place
+        if event_no in duplicates:
+            continue
+        at, index = timestamp - _POSTGRES_EPOCH, first_index + place
+        yield b"%b%b%b%b%b%b" % (
+            # Each value comes after its length.
+            _FIXED(
+                width, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key
+            ),
+            _NULL if id_ is None else _text(id_),
+            types[type_],
+            _LENGTH(len(properties)),
+            properties,
+            replaced if event_no in superseded else live,
+        )
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return _LENGTH(len(encoded)) + encoded

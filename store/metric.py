@@ -1,0 +1,292 @@
+"""Usage metrics: how they are kept, and the order between counting and a metric's birth.
+
+    StoredMetric    what people named, and its current definition
+    Definition      how it counts, in the API's words; a change of it is a new version with counters of its own
+    rating.Metric   one version as counting and billing read it
+
+Every transaction that counts holds `hold_counting` (shared); whoever makes a version holds `stop_counting`
+(exclusive) before it reads history. So a version's history is exactly what was committed before it, and every later
+batch sees it.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import msgspec
+
+from rating import metric
+from rating.metric import Aggregation, Metric
+from store.db import Connection
+from store.error import MetricInUse, MetricNameTaken, NotFound
+from store.page import Listing, Page, both_ways
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a metric counts."""
+
+    event_type: str
+    aggregation: Aggregation
+    aggregation_property: str | None
+    property_filters: dict[str, list[str]]
+    is_case_sensitive: bool
+    properties_to_negate: tuple[str, ...]
+
+
+class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric with its current version."""
+
+    id: UUID
+    name: str
+    description: str | None
+    unit: str | None
+    definition: Definition
+    version: int
+    number: int
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    @property
+    def terms(self) -> Metric:
+        """The current version, as counting and billing read it."""
+        return _terms(self.id, self.version, self.number, self.definition)
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which metrics a list shows; None means any. Name and id are found anywhere; the others are one of several."""
+
+    name: str | None = None
+    id: str | None = None
+    event_types: tuple[str, ...] | None = None
+    properties: tuple[str, ...] | None = None
+    aggregations: tuple[str, ...] | None = None
+
+
+class Counting(msgspec.Struct, frozen=True):
+    """What counting must know of an account: its zone, and all versions of its metrics."""
+
+    zone: ZoneInfo
+    metrics: tuple[Metric, ...]
+
+
+# Shared by all who count, held until their transaction ends.
+_HOLD_COUNTING = "select pg_advisory_xact_lock_shared(hashtext('usance.counting'))"
+# Waits for all who count, and lets none begin.
+_STOP_COUNTING = "select pg_advisory_xact_lock(hashtext('usance.counting'))"
+
+# Everything that counts for these accounts. A deleted metric counts no more.
+_COUNTING = """
+select account.account, account.time_zone, version.metric, version.id, version.version, version.event_type,
+    version.aggregation_type, version.aggregation_property, version.property_filters, version.is_case_sensitive,
+    version.properties_to_negate
+from account
+left join (usage_metric_version as version join usage_metric as metric
+    on metric.account = version.account and metric.id = version.id and metric.deleted_at is null)
+    on version.account = account.account
+where account.account = any($1::integer[])
+order by version.metric
+"""
+
+
+async def hold_counting(conn: Connection) -> None:
+    """Let no metric be born until the caller's transaction ends. Comes before reading or writing counters."""
+    await conn.execute(_HOLD_COUNTING)
+
+
+async def stop_counting(conn: Connection) -> None:
+    """Let nobody count until the caller's transaction ends. Whatever is read afterwards has all that was counted."""
+    await conn.execute(_STOP_COUNTING)
+
+
+async def counting(conn: Connection, accounts: Collection[int]) -> dict[int, Counting]:
+    """What counts for each of these accounts."""
+    zones: dict[int, ZoneInfo] = {}
+    metrics: dict[int, list[Metric]] = {account: [] for account in accounts}
+    for row in await conn.fetch(_COUNTING, list(accounts)):
+        zones[row["account"]] = ZoneInfo(row["time_zone"])
+        if row["metric"] is not None:
+            metrics[row["account"]].append(_terms(row["id"], row["version"], row["metric"], _definition(row)))
+    return {account: Counting(zones[account], tuple(metrics[account])) for account in accounts}
+
+
+# Makes a metric; its name is taken while the other one lives (usage_metric_name).
+_INSERT = """
+insert into usage_metric (account, id, name, description, unit, version, created_at, updated_at)
+values ($1, $2, $3, $4, $5, 1, $6, $6)
+"""
+
+# Makes a version and numbers it.
+_INSERT_VERSION = """
+insert into usage_metric_version (account, id, version, event_type, aggregation_type, aggregation_property,
+    property_filters, is_case_sensitive, properties_to_negate, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+returning metric
+"""
+
+_COLUMNS = """
+metric.id, metric.name, metric.description, metric.unit, metric.version, metric.created_at, metric.updated_at,
+metric.deleted_at, version.metric, version.event_type, version.aggregation_type, version.aggregation_property,
+version.property_filters, version.is_case_sensitive, version.properties_to_negate
+"""
+_FROM = """
+usage_metric as metric join usage_metric_version as version
+    on version.account = metric.account and version.id = metric.id and version.version = metric.version
+"""
+
+# One metric with its current version, by the primary key and (account, id, version).
+# ruff: noqa: S608 - built from constants
+_GET = f"select {_COLUMNS} from {_FROM} where metric.account = $1 and metric.id = $2 and metric.deleted_at is null"
+# The same, held until the end of the transaction.
+_GET_FOR_UPDATE = f"{_GET} for update of metric"
+# The same for many at once; serves billing.
+_LOAD = (
+    f"select {_COLUMNS} from {_FROM} where metric.account = $1 and metric.id = any($2::uuid[]) and deleted_at is null"
+)
+
+
+async def create(conn: Connection, account: int, *, metric: StoredMetric) -> StoredMetric:
+    """Keep a new metric and number its first version. The caller has stopped counting, and folds history afterwards."""
+    try:
+        await conn.execute(_INSERT, account, metric.id, metric.name, metric.description, metric.unit, metric.created_at)
+    except asyncpg.UniqueViolationError as exc:
+        raise MetricNameTaken(key="name") from exc
+    return await _add_version(conn, account, metric=metric, now=metric.created_at)
+
+
+async def get(conn: Connection, account: int, *, metric: UUID, for_update: bool = False) -> StoredMetric:
+    """One metric that is not deleted."""
+    row = await conn.fetchrow(_GET_FOR_UPDATE if for_update else _GET, account, metric)
+    if row is None:
+        raise NotFound(f"There is no usage metric {metric}.")
+    return _stored(row)
+
+
+async def load(conn: Connection, account: int, metrics: Sequence[UUID]) -> dict[UUID, Metric]:
+    """The current versions of these metrics, as far as they exist."""
+    return {row["id"]: _stored(row).terms for row in await conn.fetch(_LOAD, account, list(metrics))}
+
+
+# Changes what says nothing about counting, and which version is current.
+_UPDATE = """
+update usage_metric set name = $3, description = $4, unit = $5, version = $6, updated_at = $7
+where account = $1 and id = $2
+"""
+
+
+async def update(conn: Connection, account: int, *, metric: StoredMetric, now: datetime) -> StoredMetric:
+    """Keep a metric's new state; the caller has read it for update.
+
+    Another definition becomes another version; for that the caller has stopped counting, and folds its history
+    afterwards.
+    """
+    after = msgspec.structs.replace(metric, updated_at=now)
+    if metric.definition != (await get(conn, account, metric=metric.id)).definition:
+        after = await _add_version(
+            conn, account, metric=msgspec.structs.replace(after, version=metric.version + 1), now=now
+        )
+    try:
+        await conn.execute(_UPDATE, account, after.id, after.name, after.description, after.unit, after.version, now)
+    except asyncpg.UniqueViolationError as exc:
+        raise MetricNameTaken(key="name") from exc
+    return after
+
+
+# Whether a price bills by the metric; reads the account's prices, deleting metrics is rare.
+_IS_USED = "select exists (select from price where account = $1 and structure ->> 'usageMetricId' = $2::uuid::text)"
+
+# The row stays: invoices name it.
+_DELETE = "update usage_metric set deleted_at = $3, updated_at = $3 where account = $1 and id = $2"
+
+
+async def delete(conn: Connection, account: int, *, metric: UUID, now: datetime) -> StoredMetric:
+    """Let a metric count no more, unless a price bills by it. Call inside a transaction."""
+    found = await get(conn, account, metric=metric, for_update=True)
+    if await conn.fetchval(_IS_USED, account, metric):
+        raise MetricInUse
+    await conn.execute(_DELETE, account, metric, now)
+    return msgspec.structs.replace(found, deleted_at=now, updated_at=now)
+
+
+_WHERE = """
+($2::text is null or position(lower($2) in lower(metric.name)) > 0)
+    and ($3::text is null or position(lower($3) in metric.id::text) > 0)
+    and ($4::text[] is null or version.event_type = any($4))
+    and ($5::text[] is null or version.aggregation_property = any($5))
+    and ($6::text[] is null or version.aggregation_type = any($6))
+"""
+
+# Lists metrics, newest or oldest first, by the primary key; the filters are checked row by row.
+_LIST = both_ways(f"""
+select {_COLUMNS} from {_FROM}
+where metric.account = $1 and metric.deleted_at is null and {_WHERE}
+    and ($7::uuid is null or metric.id > $7) and ($8::uuid is null or metric.id < $8)
+order by metric.id <direction> limit $9
+""")
+
+# How many metrics the same filters leave.
+_COUNT = f"select count(*) from {_FROM} where metric.account = $1 and metric.deleted_at is null and {_WHERE}"
+
+
+async def listing(conn: Connection, account: int, *, where: Filter, page: Page) -> Listing[StoredMetric]:
+    """One page of metrics."""
+    wanted = (account, where.name, where.id, where.event_types, where.properties, where.aggregations)
+    rows = await conn.fetch(_LIST[page.reads_down], *wanted, page.above, page.below, page.fetch_limit)
+    return page.cut([_stored(row) for row in rows], total=await conn.fetchval(_COUNT, *wanted))
+
+
+async def _add_version(conn: Connection, account: int, *, metric: StoredMetric, now: datetime) -> StoredMetric:
+    definition = metric.definition
+    number: int = await conn.fetchval(
+        _INSERT_VERSION,
+        *(account, metric.id, metric.version),
+        *(definition.event_type, definition.aggregation, definition.aggregation_property),
+        *(msgspec.json.encode(definition.property_filters).decode(), definition.is_case_sensitive),
+        *(list(definition.properties_to_negate), now),
+    )
+    return msgspec.structs.replace(metric, number=number)
+
+
+def _stored(row: asyncpg.Record) -> StoredMetric:
+    return StoredMetric(
+        id=row["id"],
+        name=row["name"],
+        description=row["description"],
+        unit=row["unit"],
+        definition=_definition(row),
+        version=row["version"],
+        number=row["metric"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        deleted_at=row["deleted_at"],
+    )
+
+
+def _definition(row: asyncpg.Record) -> Definition:
+    return Definition(
+        event_type=row["event_type"],
+        aggregation=Aggregation(row["aggregation_type"]),
+        aggregation_property=row["aggregation_property"],
+        property_filters=msgspec.json.decode(row["property_filters"], type=dict[str, list[str]]),
+        is_case_sensitive=row["is_case_sensitive"],
+        properties_to_negate=tuple(row["properties_to_negate"]),
+    )
+
+
+def _terms(id_: UUID, version: int, number: int, definition: Definition) -> Metric:
+    return Metric(
+        id=str(id_),
+        version=version,
+        number=number,
+        event_type=definition.event_type,
+        aggregation=definition.aggregation,
+        aggregation_property=definition.aggregation_property,
+        filters=metric.filters(
+            definition.property_filters,
+            negated=definition.properties_to_negate,
+            is_case_sensitive=definition.is_case_sensitive,
+        ),
+        is_case_sensitive=definition.is_case_sensitive,
+    )

@@ -1,0 +1,50 @@
+"""How far each stream is counted. The row is the lease too: whoever holds its lock counts, a dead process frees it by
+itself.
+
+Positions are stream entry ids, "milliseconds-sequence"; everything up to and including them is counted.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from store.db import Connection
+
+START = "0-0"
+
+# A stream that nobody has counted yet starts before its first entry.
+_ENSURE = "insert into stream_position (stream) select unnest($1::text[]) on conflict (stream) do nothing"
+
+# The lease: a locked row is somebody else's and is skipped, by the primary key.
+_LOCK = "select position from stream_position where stream = $1 for update skip locked"
+
+_MOVE = "update stream_position set position = $2, moved_at = $3 where stream = $1"
+
+# All of them: there are as many rows as streams.
+_READ = "select stream, position from stream_position"
+
+
+def order(position: str) -> tuple[int, int]:
+    """A position as numbers that compare."""
+    milliseconds, sequence = position.split("-")
+    return int(milliseconds), int(sequence)
+
+
+async def ensure(conn: Connection, streams: Sequence[str]) -> None:
+    """Make the rows of new streams."""
+    await conn.execute(_ENSURE, streams)
+
+
+async def lock(conn: Connection, stream: str) -> str | None:
+    """Take the lease until the transaction ends and answer the position. None: somebody else has it."""
+    position: str | None = await conn.fetchval(_LOCK, stream)
+    return position
+
+
+async def move(conn: Connection, stream: str, *, position: str, now: datetime) -> None:
+    """Say that everything up to this entry is counted, if the transaction commits."""
+    await conn.execute(_MOVE, stream, position, now)
+
+
+async def read(conn: Connection) -> Mapping[str, str]:
+    """The committed position of every stream."""
+    return {row["stream"]: row["position"] for row in await conn.fetch(_READ)}

@@ -1,0 +1,267 @@
+"""What must hold in every database, as SQL that shares nothing with the code that keeps it so.
+
+    examine(conn) -> [Finding(says, checked, differences, samples)]
+
+Each statement answers one row per claim: how many things it looked at, how many differ, and the first few of them in
+words. The caller opens one REPEATABLE READ READ ONLY transaction, so that all claims are about the same instant. Whole
+tables are read: this is an audit and no health check. Rows of state `superseded` or `cancelled` do not count.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from rating.currency import MINOR_DIGITS
+from store import recount
+from store.db import Connection
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One claim about the database and what became of it."""
+
+    says: str
+    checked: int
+    differences: int
+    samples: tuple[str, ...]
+
+
+async def examine(conn: Connection, *, samples_max: int) -> list[Finding]:
+    """Every claim, in the order in which things depend on each other."""
+    rows = [
+        *await conn.fetch(_EVENTS, samples_max),
+        *await conn.fetch(_KEYS, samples_max),
+        *await conn.fetch(_ALIASES, samples_max),
+        *await recount.counters(conn, samples_max=samples_max),
+        *await conn.fetch(_TERMS, samples_max),
+        *await conn.fetch(_ORPHANS, samples_max),
+        *await conn.fetch(_CHARGES, samples_max),
+        *await conn.fetch(_EMPTY, samples_max),
+        *await conn.fetch(_NUMBERS, samples_max),
+        *await conn.fetch(_EXPLANATIONS, samples_max, list(MINOR_DIGITS), list(MINOR_DIGITS.values())),
+    ]
+    return [Finding(row["says"], row["checked"], row["differences"], _texts(row["samples"])) for row in rows]
+
+
+async def live_events(conn: Connection) -> int:
+    """Events that count."""
+    found: int = await conn.fetchval(_LIVE)
+    return found
+
+
+def _texts(samples: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(sample) for sample in samples)
+
+
+_LIVE = "select count(*) from usage_event where state = 'live'"
+
+# Reads usage_event once and looks each key up by its primary key.
+_EVENTS = """
+with differing as materialized (
+    select e.account, e.event_no, e.key, e.state, k.event_no as named
+    from usage_event e
+    left join event_key k on k.account = e.account and k.key = e.key
+    where k.key is null or (e.state = 'live') is distinct from (k.event_no = e.event_no and e.state <> 'cancelled')
+)
+select 'Each stored event has its one key, and only a live one is named by it' as says,
+       (select count(*) from usage_event) as checked,
+       (select count(*) from differing) as differences,
+       array(
+           select case
+               when named is null then format('event %s (%s) has no key', event_no, key)
+               when state = 'live'
+               then format('event %s (%s) is live, but its key names event %s', event_no, key, named)
+               else format('event %s (%s) is %s, but its key names it', event_no, key, state)
+           end
+           from differing limit $1
+       ) as samples
+"""
+
+# Reads event_key once and looks each event up by its primary key.
+_KEYS = """
+with differing as materialized (
+    select k.account, k.key, k.event_no
+    from event_key k
+    where not exists (
+        select from usage_event e where e.account = k.account and e.event_no = k.event_no and e.key = k.key
+    )
+)
+select 'Each key names a stored event' as says,
+       (select count(*) from event_key) as checked,
+       (select count(*) from differing) as differences,
+       array(
+           select format('key %s names event %s, which is not there', key, event_no) from differing limit $1
+       ) as samples
+"""
+
+# Every place that bears an alias's number, and the names that nobody bears.
+_ALIASES = """
+with used as materialized (
+    select 'usage_event' as place, account, alias from usage_event group by account, alias
+    union all select 'usage_slot', account, alias from usage_slot group by account, alias
+    union all select 'usage_day', account, alias from usage_day group by account, alias
+    union all select 'usage_unique', account, alias from usage_unique group by account, alias
+), differing as materialized (
+    select format('%s bears alias number %s, which has no name', u.place, u.alias) as sample
+    from used u
+    where not exists (select from usage_alias a where a.account = u.account and a.alias = u.alias)
+    union all
+    select format('alias number %s (%L) is borne by no event', a.alias, a.value)
+    from usage_alias a
+    where not exists (select from used u where u.place = 'usage_event' and u.account = a.account and u.alias = a.alias)
+)
+select 'Each alias number has its name and its events' as says,
+       (select count(*) from used) + (select count(*) from usage_alias) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""
+
+# References inside arrays and JSON, which no foreign key guards.
+_TERMS = """
+with differing as materialized (
+    select format('phase %s: its schedule %s is not there', h.id, h.schedule) as sample
+    from billing_phase h
+    where not exists (select from billing_schedule s where s.account = h.account and s.id = h.schedule)
+    union all
+    select format('phase %s of schedule %s: its price %s is not there', h.id, h.schedule, of.price)
+    from billing_phase h, unnest(h.price_ids) as of (price)
+    where not exists (select from price p where p.account = h.account and p.id = of.price)
+    union all
+    select format('price %s: its usage metric %s is not there', p.id, p.structure ->> 'usageMetricId')
+    from price p
+    where p.structure ? 'usageMetricId' and not exists (
+        select from usage_metric m
+        where m.account = p.account and m.id::text = p.structure ->> 'usageMetricId' and m.deleted_at is null
+    )
+)
+select 'Each phase has its schedule and its prices, each price its metric' as says,
+       (select count(*) from billing_phase) + (select count(*) from price) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""
+
+# Foreign keys cover part of this; a restored or hand-repaired database may have lost them.
+_ORPHANS = """
+with differing as materialized (
+    select format('line item %s: its invoice %s is not there', l.id, l.invoice) as sample
+    from invoice_line l
+    where not exists (select from invoice i where i.account = l.account and i.id = l.invoice)
+    union all
+    select format('line item %s: its group %s is not on its invoice %s', l.id, l.group_id, l.invoice)
+    from invoice_line l
+    where not exists (
+        select from invoice_line_group g where g.account = l.account and g.id = l.group_id and g.invoice = l.invoice
+    )
+    union all
+    select format('line item %s: its price %s is not there', l.id, l.price)
+    from invoice_line l
+    where l.price is not null and not exists (select from price p where p.account = l.account and p.id = l.price)
+    union all
+    select format('group %s: its invoice %s is not there', g.id, g.invoice)
+    from invoice_line_group g
+    where not exists (select from invoice i where i.account = g.account and i.id = g.invoice)
+    union all
+    select format('group %s: its product %s is not there', g.id, g.product)
+    from invoice_line_group g
+    where g.product is not null and not exists (select from product p where p.account = g.account and p.id = g.product)
+)
+select 'Each line item has its group, its price and its invoice' as says,
+       (select count(*) from invoice_line) + (select count(*) from invoice_line_group) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""
+
+# What was billed must stay tied to what billed it, or it would be billed again.
+_CHARGES = """
+with differing as materialized (
+    select format('charge of price %s from %s: %s', c.price, c.service_start, why.reason) as sample
+    from invoice_charge c
+    left join invoice i on i.account = c.account and i.id = c.invoice,
+    lateral (
+        select format('its invoice %s is not there', c.invoice) as reason where i.id is null
+        union all
+        select format('it is %s, but its invoice %s is %s',
+                      case when c.is_live then 'live' else 'not live' end, i.id, i.status)
+        where c.is_live <> (i.status <> 'VOIDED')
+        union all
+        select format('its schedule %s is not there', c.schedule)
+        where not exists (select from billing_schedule s where s.account = c.account and s.id = c.schedule)
+        union all
+        select 'the price is not there'
+        where not exists (select from price p where p.account = c.account and p.id = c.price)
+    ) as why
+)
+select 'Each charge has its invoice, its schedule and its price' as says,
+       (select count(*) from invoice_charge) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""
+
+# An invoice that bills nothing, or a heading with nothing below it, is half of something.
+_EMPTY = """
+with differing as materialized (
+    select format('invoice %s has no groups', i.id) as sample
+    from invoice i
+    where not exists (select from invoice_line_group g where g.account = i.account and g.invoice = i.id)
+    union all
+    select format('group %s of invoice %s has no line items', g.id, g.invoice)
+    from invoice_line_group g
+    where not exists (
+        select from invoice_line l where l.account = g.account and l.invoice = g.invoice and l.group_id = g.id
+    )
+)
+select 'Each invoice has groups, and each group line items' as says,
+       (select count(*) from invoice) + (select count(*) from invoice_line_group) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""
+
+# invoice_number serves it: one walk in the order of the numbers.
+_NUMBERS = """
+with walked as materialized (
+    select account, number_prefix, number,
+           coalesce(lag(number) over (partition by account, number_prefix order by number), 0) as before
+    from invoice
+    where number is not null
+)
+select 'Invoice numbers have no gaps' as says,
+       (select count(*) from walked) as checked,
+       (select coalesce(sum(number - before - 1), 0)::bigint from walked) as differences,
+       array(
+           select case number - before
+               when 2 then format('%s%s is missing', number_prefix, before + 1)
+               else format('%s%s to %s%s are missing', number_prefix, before + 1, number_prefix, number - 1)
+           end
+           from walked where number > before + 1 limit $1
+       ) as samples
+"""
+
+# $2 and $3 are the currencies with their minor digits. round() of numeric is half away from zero, as lines are rounded.
+_EXPLANATIONS = """
+with explained as materialized (
+    select l.id, l.invoice, l.net_minor, l.explanation, d.digits,
+           case
+               when jsonb_typeof(l.explanation) <> 'object' or l.explanation ->> 'kind' is null
+               then 'has no explanation'
+               when coalesce(l.explanation ->> 'amount', '') !~ '^-?[0-9]+([.][0-9]+)?$'
+               then 'explains no amount'
+           end as problem
+    from invoice_line l
+    left join invoice i on i.account = l.account and i.id = l.invoice
+    left join unnest($2::text[], $3::integer[]) as d (currency, digits) on d.currency = i.currency
+), differing as materialized (
+    select case
+               when problem is not null then format('line item %s of invoice %s %s', id, invoice, problem)
+               else format('line item %s of invoice %s explains %s and bills %s minor units',
+                           id, invoice, explanation ->> 'amount', net_minor)
+           end as sample
+    from explained
+    where problem is not null or case
+        when problem is null and digits is not null
+        then round((explanation ->> 'amount')::numeric, digits) * power(10::numeric, digits) <> net_minor
+    end
+)
+select 'Each line item carries its explanation and bills what it explains' as says,
+       (select count(*) from explained) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""

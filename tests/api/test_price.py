@@ -1,0 +1,150 @@
+"""/prices: what cannot be billed is refused at the door."""
+
+from typing import Any
+
+import pytest
+
+from tests.api import bodies
+from tests.server import Server
+
+NOWHERE = "00000000-0000-7000-8000-000000000007"
+
+LINEAR = {"pricingType": "LINEAR", "pricePerUnit": "0.0000001", "usageMetricId": NOWHERE, "isPricePercentage": False}
+
+
+@pytest.fixture
+async def product(api: Server) -> str:
+    return str((await api.made("/products", bodies.product()))["id"])
+
+
+async def test_a_price_is_shown_with_every_field_of_the_reference(api: Server, product: str) -> None:
+    made = await api.made("/prices", bodies.price(product))
+
+    assert made == {
+        "id": made["id"],
+        "productId": product,
+        "name": "Platform fee",
+        "currency": "EUR",
+        "structure": {"pricingType": "FIXED", "price": "100.00"},
+        "billingFrequency": "MONTHLY",
+        "billingType": "IN_ADVANCE",
+        "createdAt": "2025-03-10T12:00:00Z",
+        "updatedAt": "2025-03-10T12:00:00Z",
+        "integrationIds": [],
+        "customMetricParameters": [],
+        "listPriceId": None,
+        "usageCalculationPeriod": None,
+        "status": "ACTIVE",
+    }
+    assert (await api.get(f"/prices/{made['id']}")).body == made
+
+
+async def test_amounts_are_shown_as_plain_strings_with_the_zeros_that_were_written(
+    api: Server, product: str, metric: str
+) -> None:
+    tiers = [{"upperBound": "100.0", "price": "0.0000001", "fee": "5.00", "isPricePercentage": False}]
+    tiers.append({"price": "0", "isPricePercentage": False})
+    graduated = {"pricingType": "GRADUATED", "tiers": tiers, "usageMetricId": metric}
+    structure = graduated | {"usageCalculationMode": "BILLING_PERIOD"}
+
+    made = await api.made("/prices", bodies.price(product, structure=structure, billingType="IN_ARREARS"))
+
+    assert made["structure"] == structure
+
+
+@pytest.fixture
+async def metric(api: Server) -> str:
+    body = {"name": "Calls", "metricType": "SIMPLE", "eventType": "call", "aggregationType": "COUNT"}
+    return str((await api.made("/usage-metrics", body))["id"])
+
+
+async def test_only_name_and_status_change(api: Server, product: str) -> None:
+    made = await api.made("/prices", bodies.price(product, status="DRAFT"))
+
+    named = await api.put(f"/prices/{made['id']}", {"name": "New"})
+    approved = await api.put(f"/prices/{made['id']}", {"name": "New", "status": "ACTIVE"})
+    refused = await api.put(f"/prices/{made['id']}", {"name": "New", "currency": "USD"})
+
+    assert (named.body["name"], named.body["status"]) == ("New", "DRAFT")
+    assert approved.body["status"] == "ACTIVE"
+    assert refused.codes == ["UNKNOWN_FIELD"]
+
+
+# A query, and the names it finds.
+FILTERS = [
+    ("", ["Fee USD", "Fee EUR"]),
+    ("currency=USD", ["Fee USD"]),
+    ("name=eur", ["Fee EUR"]),
+    ("billingFrequency=YEARLY", ["Fee USD"]),
+    (f"productId={NOWHERE}", []),
+]
+
+
+async def test_prices_are_filtered(api: Server, product: str) -> None:
+    await api.made("/prices", bodies.price(product, name="Fee EUR"))
+    await api.made("/prices", bodies.price(product, name="Fee USD", currency="USD", billingFrequency="YEARLY"))
+
+    for query, found in FILTERS:
+        reply = await api.get(f"/prices?{query}")
+
+        assert [item["name"] for item in reply.body["items"]] == found, query
+        assert reply.body["pagination"]["totalResultSize"] == len(found), query
+
+
+async def test_a_price_without_schedule_is_deleted_and_returned(api: Server, product: str) -> None:
+    made = await api.made("/prices", bodies.price(product))
+
+    assert (await api.delete(f"/prices/{made['id']}")).body == made
+    assert (await api.get(f"/prices/{made['id']}")).codes == ["NOT_FOUND"]
+    assert (await api.delete(f"/prices/{made['id']}")).codes == ["NOT_FOUND"]
+
+
+async def test_a_price_that_a_schedule_has_stays(api: Server) -> None:
+    contract = await bodies.contracted(api)
+
+    reply = await api.delete(f"/prices/{contract['prices'][0]['id']}")
+
+    assert (reply.status, reply.codes) == (409, ["PRICE_IN_USE"])
+
+
+# A change of a good request, and the code and field of its refusal.
+REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"productId": NOWHERE}, "NOT_FOUND", "productId"),
+    ({"structure": {"pricingType": "FIXED"}}, "MISSING_FIELD", "structure.price"),
+    ({"structure": {"pricingType": "FIXED", "price": "1", "x": 1}}, "UNKNOWN_FIELD", "structure.x"),
+    ({"structure": {"pricingType": "FIXED", "price": "-1"}}, "NEGATIVE_PRICE", "structure.price"),
+    ({"structure": {"pricingType": "FIXED", "price": "NaN"}}, "INEXACT_NUMBER", "structure.price"),
+    ({"structure": {"pricingType": "FIXED", "price": "1e20"}}, "INEXACT_NUMBER", "structure.price"),
+    (
+        {"structure": {"pricingType": "FIXED", "price": "0.0000000000000000001"}},
+        "INEXACT_NUMBER",
+        "structure.price",
+    ),
+    ({"structure": {"pricingType": "PACKAGE"}}, "UNSUPPORTED_TERMS", "structure.pricingType"),
+    ({"structure": {"pricingType": "FREE"}}, "INVALID_VALUE", "structure.pricingType"),
+    ({"structure": 7}, "WRONG_TYPE", "structure"),
+    ({"structure": LINEAR, "billingType": "IN_ARREARS"}, "NOT_FOUND", "structure.usageMetricId"),
+    ({"structure": LINEAR}, "USAGE_IN_ADVANCE", "billingType"),
+    ({"currency": "EURO"}, "UNKNOWN_CURRENCY", "currency"),
+    ({"billingFrequency": "ON_DEMAND"}, "UNSUPPORTED_TERMS", "billingFrequency"),
+    ({"billingFrequency": "HOURLY"}, "INVALID_VALUE", "billingFrequency"),
+    ({"listPriceId": NOWHERE}, "NOT_OFFERED_YET", "listPriceId"),
+    ({"integrationIds": [{"service": "Xero", "id": "1"}]}, "NOT_OFFERED_YET", "integrationIds"),
+    ({"customMetricParameters": [{}]}, "NOT_OFFERED_YET", "customMetricParameters"),
+    ({"usageCalculationPeriod": {"frequency": "YEARLY"}}, "NOT_OFFERED_YET", "usageCalculationPeriod"),
+]
+
+
+async def test_what_cannot_be_billed_is_refused_at_the_door(api: Server, product: str) -> None:
+    for change, code, key in REFUSED:
+        reply = await api.post("/prices", bodies.price(product, **change))
+
+        assert (reply.codes, reply.keys) == ([code], [key]), change
+
+
+async def test_a_metric_is_named_by_a_uuid(api: Server, product: str) -> None:
+    structure = LINEAR | {"usageMetricId": "tokens"}
+
+    reply = await api.post("/prices", bodies.price(product, structure=structure, billingType="IN_ARREARS"))
+
+    assert (reply.codes, reply.keys) == (["INVALID_VALUE"], ["structure.usageMetricId"])

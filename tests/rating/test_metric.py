@@ -1,0 +1,114 @@
+"""Which events a metric counts, and what each adds."""
+
+from decimal import Decimal
+
+import pytest
+
+from rating import metric
+from rating.metric import Aggregation, Counted, Filter, Metric
+
+
+def counting(
+    aggregation: Aggregation = Aggregation.COUNT,
+    *,
+    of: str | None = None,
+    ignoring_case: bool = False,
+    **accepted: list[str],
+) -> Metric:
+    """A metric whose filters are keywords; `not_plan=["free"]` is negated."""
+    values = {name.removeprefix("not_"): texts for name, texts in accepted.items()}
+    negated = {name.removeprefix("not_") for name in accepted if name.startswith("not_")}
+    return Metric(
+        id="m",
+        version=1,
+        number=1,
+        event_type="call",
+        aggregation=aggregation,
+        aggregation_property=of,
+        filters=metric.filters(values, negated=negated, is_case_sensitive=not ignoring_case),
+        is_case_sensitive=not ignoring_case,
+    )
+
+
+def test_count_adds_one_per_event() -> None:
+    assert metric.counted(counting(), {}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "added"),
+    [
+        (5, 5),
+        (Decimal("0.000000000000000001"), Decimal("0.000000000000000001")),
+        ("12.50", Decimal("12.50")),
+        ("-3", Decimal(-3)),
+        ("007", Decimal(7)),
+        ("99999999999999999999.999999999999999999", Decimal("99999999999999999999.999999999999999999")),
+        ("1e3", None),
+        ("1,5", None),
+        ("+1", None),
+        (" 1", None),
+        ("1.", None),
+        ("100000000000000000000", None),
+        ("0.1234567890123456789", None),
+        ("٣", None),
+        ("twelve", None),
+        ("", None),
+        (True, None),
+        (None, None),
+    ],
+)
+def test_sum_takes_numbers_and_plain_decimal_strings(value: object, added: Counted | None) -> None:
+    assert metric.counted(counting(Aggregation.SUM, of="tokens"), {"tokens": value}) == added
+
+
+def test_sum_leaves_an_event_without_the_property_uncounted() -> None:
+    assert metric.counted(counting(Aggregation.SUM, of="tokens"), {"other": 1}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("Ann", "Ann"), ("", ""), (42, "42"), ("42", "42"), (Decimal("1.50"), "1.5"), (True, "true"), (None, None)],
+)
+def test_unique_tells_values_apart_by_their_text(value: object, text: str | None) -> None:
+    assert metric.counted(counting(Aggregation.UNIQUE, of="user"), {"user": value}) == text
+
+
+@pytest.mark.parametrize(
+    ("of", "properties", "is_counted"),
+    [
+        (counting(plan=["pro", "team"]), {"plan": "team"}, True),
+        (counting(plan=["pro", "team"]), {"plan": "free"}, False),
+        (counting(plan=["pro"], region=["eu"]), {"plan": "pro", "region": "eu"}, True),
+        (counting(plan=["pro"], region=["eu"]), {"plan": "pro", "region": "us"}, False),
+        (counting(plan=["pro"]), {}, False),
+        (counting(plan=["pro"]), {"plan": None}, False),
+        (counting(plan=["pro"]), {"plan": "PRO"}, False),
+        (counting(plan=["Pro"], ignoring_case=True), {"plan": "pRO"}, True),
+        (counting(street=["STRASSE"], ignoring_case=True), {"street": "straße"}, True),
+        (counting(not_plan=["free"]), {"plan": "pro"}, True),
+        (counting(not_plan=["free"]), {"plan": "free"}, False),
+        (counting(not_plan=["free"]), {}, True),
+        (counting(not_plan=["free"], region=["eu"]), {"plan": "pro", "region": "us"}, False),
+        (counting(status=["200"]), {"status": 200}, True),
+        (counting(status=["0.5"]), {"status": Decimal("0.5")}, True),
+        (counting(cached=["true"]), {"cached": True}, True),
+        (counting(cached=["1"]), {"cached": True}, False),
+    ],
+)
+def test_filters_are_alternatives_inside_and_conditions_across(
+    of: Metric, properties: dict[str, object], is_counted: bool
+) -> None:
+    assert (metric.counted(of, properties) == 1) == is_counted
+
+
+def test_filters_come_in_one_order_whatever_the_callers() -> None:
+    one = metric.filters({"b": ["x"], "a": ["y"]}, negated=["b"], is_case_sensitive=True)
+
+    assert one == (Filter("a", frozenset(["y"]), False), Filter("b", frozenset(["x"]), True))
+
+
+def test_properties_are_read_exactly() -> None:
+    assert metric.decode_properties('{"a":0.1,"b":123456789012345678901234567890}') == {
+        "a": Decimal("0.1"),
+        "b": 123456789012345678901234567890,
+    }

@@ -1,0 +1,135 @@
+"""The HTTP process: where requests, rooms and servers are wired together. The composition root of the HTTP side.
+
+`make_app` builds the application from connections that exist; `serve_http` is a whole process: connect, check the
+schema, listen, stop in order. Middlewares from the outside in: measure and log, answer errors, authenticate.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+
+from api import account, alias, auth, customer, invoice, journal, metric, price, product, schedule, status, usage, wire
+from meter import history, ingest
+from runtime import telemetry
+from runtime.errors import SettingsError
+from runtime.settings import Settings
+from store import db
+from usance.loop import connected
+
+log = structlog.get_logger(__name__)
+
+# The largest body that any route may ask for; each route has a smaller limit of its own where it can.
+BODY_BYTES_MAX = 8 * 1024 * 1024 + 1024
+READY_SECONDS_MAX = 2.0
+
+REDIS: "web.AppKey[Redis]" = web.AppKey("redis")
+
+
+def utc_now() -> datetime:
+    """The clock of the edge."""
+    return datetime.now(UTC)
+
+
+def make_app(
+    *,
+    settings: Settings,
+    pool: db.Pool,
+    redis: Redis,
+    clock: wire.Clock = utc_now,
+) -> web.Application:
+    """The application, from connections that exist and outlive it."""
+    app = web.Application(
+        middlewares=[journal.keep, status.answer_errors, auth.authenticate(auth.Keys(pool))],
+        client_max_size=BODY_BYTES_MAX,
+    )
+    app[wire.POOL] = pool
+    app[wire.CLOCK] = clock
+    app[REDIS] = redis
+    app.add_routes([web.get("/health", _health), web.get("/ready", _ready), web.get("/metrics", _metrics)])
+    for resource in (account, customer, alias, product, price, schedule, invoice, usage):
+        app.add_routes(_below_api(resource.routes()))
+    app.add_routes(_below_api(metric.routes(history.fold_history)))
+    taken = ingest.routes(redis, settings=settings, clock=clock, caller=wire.principal, worker=settings.http_worker)
+    app.add_routes(_below_api(taken))
+    return app
+
+
+async def serve_http(
+    settings: Settings, stop: asyncio.Event, *, on_listening: Callable[[str], None] | None = None
+) -> None:
+    """Answer requests until `stop`. `on_listening` is told the URL once the first request could come."""
+    async with connected(settings) as servers:
+        app = make_app(settings=settings, pool=servers.pool, redis=servers.redis)
+        # Bodies are inflated by whoever reads them: aiohttp's own way accepts truncated ones.
+        runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=settings.stop_seconds)
+        await runner.setup()
+        try:
+            url = await _listen(runner, settings)
+            log.info("listening", action="serve", url=url)
+            if on_listening is not None:
+                on_listening(url)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+    log.info("stopped", action="serve")
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Listen on the socket we inherited, or on one of our own; answer its URL."""
+    site: web.BaseSite
+    if settings.listen_fd is not None:
+        site = web.SockSite(runner, socket.socket(fileno=settings.listen_fd))
+    else:
+        # Several workers of one port: the kernel spreads connections over them.
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=settings.http_workers > 1)
+    try:
+        await site.start()
+    except OSError as exc:
+        place = f"{settings.host}:{settings.port}"
+        raise SettingsError(f"cannot listen on {place}: {exc.strerror}; choose another with --port or --host") from exc
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _below_api(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+    return [web.RouteDef(r.method, f"/api{r.path}", r.handler, r.kwargs) for r in routes]
+
+
+async def _health(_: web.Request) -> web.Response:
+    """The process lives. Says nothing about the servers behind it: restarting this one would not help them."""
+    return wire.reply({"status": "ok"})
+
+
+async def _ready(request: web.Request) -> web.Response:
+    """Whether to send requests here. Yes while events can be accepted: ingest goes on without Postgres."""
+    redis, postgres = await asyncio.gather(
+        _answers(request.app[REDIS].ping),
+        _answers(lambda: request.app[wire.POOL].fetchval("select 1", timeout=READY_SECONDS_MAX)),
+    )
+    state = {"status": "ready" if redis else "not ready", "redis": _word(redis), "postgres": _word(postgres)}
+    return wire.reply(state, 200 if redis else 503)
+
+
+async def _answers(ask: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            await ask()
+    except Exception as exc:  # noqa: BLE001 whatever it is, the server did not answer
+        log.warning("a server does not answer", action="ready", error=repr(exc))
+        return False
+    return True
+
+
+def _word(answers: bool) -> str:
+    return "ok" if answers else "away"
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(
+        body=telemetry.exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+    )
