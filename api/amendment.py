@@ -12,6 +12,7 @@ from datetime import date, timedelta
 
 from api import error
 from rating.schedule import Schedule, charges_due
+from store.phase import Phase
 from store.schedule import Billed, BillingSchedule, Status
 
 _DAY = timedelta(days=1)
@@ -23,9 +24,10 @@ def check(before: BillingSchedule, after: BillingSchedule, *, today: date) -> No
         raise error.ScheduleCompleted
     _check_same("startDate", before.start_date, after.start_date)
     _check_same("recurrenceDayOfMonth", before.recurrence_day, after.recurrence_day)
+    _check_same("rollUpBilling", before.is_rolled_up, after.is_rolled_up)
+    _check_same("phases", len(before.phases), len(after.phases))
     for index, (old, new) in enumerate(zip(before.phases, after.phases, strict=True)):
-        _check_same(f"phases[{index}].priceIds", old.prices, new.prices)
-        _check_same(f"phases[{index}].startDate", old.start_date, new.start_date)
+        _check_phase(old, new, place=f"phases[{index}]")
     if before.end_date != after.end_date and after.end_date is not None and after.end_date < today:
         raise error.EndDateBilled(f"endDate must be today, {today}, or later: days before are over.", key="endDate")
 
@@ -43,6 +45,18 @@ def check_end(before: BillingSchedule, after: BillingSchedule, *, terms: Schedul
     if any(str(price) not in continued for price in billed.prices_to_end):
         message = f"A partial period up to {before.end_date} is billed. Go on with a new schedule from {old_end}."
         raise error.EndDateBilled(message, key="endDate")
+
+
+def _check_phase(old: Phase, new: Phase, *, place: str) -> None:
+    """A phase keeps its prices and terms; its end moves with that of the schedule."""
+    _check_same(f"{place}.priceIds", old.prices, new.prices)
+    _check_same(f"{place}.startDate", old.start_date, new.start_date)
+    _check_same(f"{place}.recurrencePreference", old.recurrence, new.recurrence)
+    _check_same(f"{place}.discounts", old.terms.discounts, new.terms.discounts)
+    _check_same(f"{place}.minimums", old.terms.minimums, new.terms.minimums)
+    _check_same(f"{place}.creditGrants", old.terms.grants, new.terms.grants)
+    _check_same(f"{place}.planMinimum", old.terms.plan_minimum, new.terms.plan_minimum)
+    _check_same(f"{place}.milestone", old.terms.milestone, new.terms.milestone)
 
 
 def _check_same(field: str, old: object, new: object) -> None:

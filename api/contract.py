@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Meta
 
 from api import error, page, phase, wire
-from api.phase import PhaseRequest
 from store import schedule
-from store.schedule import BillingSchedule, Status
+from store.schedule import BillingSchedule, Status, TaxChoice
+
+TAX_RATES_MAX = 1000
 
 Text = Annotated[str, Meta(max_length=255)]
 Fields = Annotated[
@@ -24,8 +25,6 @@ Fields = Annotated[
 
 # What the reference shows of features that do not exist yet, as for a schedule without them.
 NOT_OFFERED: Mapping[str, Any] = {
-    "taxRates": [],
-    "rollUpBilling": False,
     "integrationIds": [],
     "attachmentAssets": [],
     "contractId": None,
@@ -40,11 +39,11 @@ class UpdateRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
     start_date: date
     end_date: date | None = None
     recurrence_day_of_month: Annotated[int, Meta(ge=1, le=31)] | None = None
-    tax_rates: tuple[Any, ...]
+    tax_rates: Annotated[tuple[TaxChoice, ...], Meta(max_length=TAX_RATES_MAX)]
     auto_issue_invoices: bool
     purchase_order_number: Text | None = None
     roll_up_billing: bool
-    phases: Annotated[tuple[PhaseRequest, ...], Meta(max_length=phase.PHASES_MAX)]
+    phases: phase.Phases
     attachment_asset_ids: tuple[str, ...] | None = None
     default_due_date_days: Annotated[int, Meta(ge=0, le=3650)] | None = None
     memo: Annotated[str, Meta(max_length=5000)] | None = None
@@ -95,6 +94,8 @@ def made(asked: CreateRequest, *, id_: UUID, now: datetime) -> BillingSchedule:
         auto_issue=asked.auto_issue_invoices,
         particulars=_particulars(asked, {"reference": asked.reference, "label": asked.label}),
         phases=phase.read(asked.phases, now=now),
+        is_rolled_up=asked.roll_up_billing,
+        tax_rates=_tax_rates(asked),
         created_at=now,
         updated_at=now,
     )
@@ -111,7 +112,9 @@ def changed(before: BillingSchedule, asked: UpdateRequest, *, now: datetime) -> 
         recurrence_day=asked.recurrence_day_of_month,
         auto_issue=asked.auto_issue_invoices,
         particulars=_particulars(asked, kept),
-        phases=phase.read(asked.phases, now=now),
+        phases=phase.read(asked.phases, now=now, before=before.phases),
+        is_rolled_up=asked.roll_up_billing,
+        tax_rates=_tax_rates(asked),
         updated_at=now,
     )
 
@@ -146,9 +149,21 @@ def show_particulars(particulars: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_not_offered(asked: UpdateRequest) -> None:
-    wire.refuse_if_given(
-        taxRates=asked.tax_rates, rollUpBilling=asked.roll_up_billing, attachmentAssetIds=asked.attachment_asset_ids
-    )
+    wire.refuse_if_given(attachmentAssetIds=asked.attachment_asset_ids)
+
+
+def _tax_rates(asked: UpdateRequest) -> tuple[TaxChoice, ...]:
+    """The rates chosen by hand, at most one for each price of the schedule."""
+    prices = {price for one in asked.phases for price in one.price_ids}
+    seen: set[UUID] = set()
+    for index, choice in enumerate(asked.tax_rates):
+        key = f"taxRates[{index}].priceId"
+        if choice.price_id not in prices:
+            raise error.InvalidValue(f"No phase has a price {choice.price_id}.", key=key)
+        if choice.price_id in seen:
+            raise error.InvalidValue("A price is listed twice. Choose one rate for it.", key=key)
+        seen.add(choice.price_id)
+    return asked.tax_rates
 
 
 def _particulars(asked: UpdateRequest, kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from msgspec import Meta
 from uuid_utils.compat import uuid7
 
 from api import country, error, page, wire
-from store import alias, customer
+from store import alias, customer, family
 from store.alias import NewAlias
 from store.customer import Address, BillingPreference, Contact, Customer, CustomerStatus, TaxStatus
+from store.db import Connection
+from store.family import Organization
 
 CONTACTS_MAX = 100
 ALIASES_MAX = 100
@@ -56,7 +58,7 @@ class _CustomerRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     customer_aliases: Annotated[tuple[AliasValue, ...], Meta(max_length=ALIASES_MAX)] = ()
     status: CustomerStatus | None = None
     custom_properties: Properties | None = None
-    parent_id: str | None = None
+    parent_id: UUID | msgspec.UnsetType | None = msgspec.UNSET
     integration_ids: tuple[msgspec.Raw, ...] | None = None
     push_to_integrations: tuple[str, ...] | None = None
 
@@ -76,15 +78,16 @@ async def _create(request: web.Request) -> web.Response:
     asked = _checked(await wire.read(request, _CustomerRequest))
     made = _customer(asked, id_=uuid7(), now=now)
     async with wire.connection(request) as conn, conn.transaction():
+        await _check_parent(conn, account, made)
         await customer.create(conn, account, customer=made)
         await alias.create(conn, account, customer=made.id, aliases=_new(asked.customer_aliases), now=now)
-    return wire.reply(_show(made), 201)
+        return wire.reply(await _shown(conn, account, made), 201)
 
 
 async def _get(request: web.Request) -> web.Response:
-    wanted = wire.path_id(request)
+    account, wanted = wire.principal(request).account, wire.path_id(request)
     async with wire.connection(request) as conn:
-        return wire.reply(_show(await customer.get(conn, wire.principal(request).account, customer=wanted)))
+        return wire.reply(await _shown(conn, account, await customer.get(conn, account, customer=wanted)))
 
 
 async def _by_alias(request: web.Request) -> web.Response:
@@ -99,7 +102,8 @@ async def _list(request: web.Request) -> web.Response:
     async with wire.connection(request) as conn:
         where = _filter(query, today=wire.now(request).astimezone(ZoneInfo(who.time_zone)))
         found = await customer.listing(conn, who.account, where=where, page=query.page())
-    return page.reply(found, _show)
+        known = await family.organizations(conn, who.account, customers=[item.id for item in found.items])
+    return page.reply(found, lambda item: _show(item, known[item.id]))
 
 
 async def _update(request: web.Request) -> web.Response:
@@ -108,12 +112,14 @@ async def _update(request: web.Request) -> web.Response:
     async with wire.connection(request) as conn, conn.transaction():
         before = await customer.get(conn, account, customer=wanted, for_update=True)
         after = _customer(asked, id_=wanted, now=now, before=before)
+        if after.parent != before.parent:
+            await _check_parent(conn, account, after)
         await customer.update(conn, account, customer=after)
         # Listed aliases are added; one that is not listed stays, because ending a mapping is a decision of its own.
         has = {known.value for known in await alias.of_customer(conn, account, customer=wanted)}
         added = _new([value for value in asked.customer_aliases if value not in has])
         await alias.create(conn, account, customer=wanted, aliases=added, now=now)
-    return wire.reply(_show(after))
+        return wire.reply(await _shown(conn, account, after))
 
 
 async def _archive(request: web.Request) -> web.Response:
@@ -123,7 +129,12 @@ async def _archive(request: web.Request) -> web.Response:
         if found.archived_at is None:
             found = msgspec.structs.replace(found, archived_at=now, updated_at=now)
             await customer.update(conn, account, customer=found)
-    return wire.reply(_show(found))
+        return wire.reply(await _shown(conn, account, found))
+
+
+async def _check_parent(conn: Connection, account: int, asked: Customer) -> None:
+    if asked.parent is not None:
+        await family.check_parent(conn, account, customer=asked.id, parent=asked.parent)
 
 
 def _checked(asked: _CustomerRequest) -> _CustomerRequest:
@@ -137,7 +148,6 @@ def _checked(asked: _CustomerRequest) -> _CustomerRequest:
     if len(set(asked.customer_aliases)) != len(asked.customer_aliases):
         raise error.InvalidValue("An alias is listed twice. List each once.", key="customerAliases")
     wire.refuse_if_given(
-        parentId=asked.parent_id,
         integrationIds=asked.integration_ids,
         pushToIntegrations=asked.push_to_integrations,
     )
@@ -152,8 +162,9 @@ def _check_contacts(contacts: Sequence[_ContactRequest]) -> None:
 
 
 def _customer(asked: _CustomerRequest, *, id_: UUID, now: datetime, before: Customer | None = None) -> Customer:
-    """The customer as asked for; status and custom properties stay as they were if the request leaves them out."""
+    """The customer as asked for; status, custom properties and parent stay if the request leaves them out."""
     status, properties = (before.status, before.custom_properties) if before else (CustomerStatus.ACTIVE, {})
+    parent = before.parent if before else None
     return Customer(
         id=id_,
         legal_name=asked.legal_name,
@@ -167,6 +178,7 @@ def _customer(asked: _CustomerRequest, *, id_: UUID, now: datetime, before: Cust
         created_at=before.created_at if before else now,
         updated_at=now,
         archived_at=before.archived_at if before else None,
+        parent=parent if asked.parent_id is msgspec.UNSET else asked.parent_id,
     )
 
 
@@ -198,11 +210,18 @@ def _filter(query: _CustomerQuery, *, today: datetime) -> customer.Filter:
     )
 
 
-def _show(found: Customer) -> dict[str, Any]:
+async def _shown(conn: Connection, account: int, found: Customer) -> dict[str, Any]:
+    known = await family.organizations(conn, account, customers=[found.id])
+    return _show(found, known[found.id])
+
+
+def _show(found: Customer, organizations: Sequence[Organization]) -> dict[str, Any]:
     return {
         "id": found.id,
         "createdAt": found.created_at,
-        "organizations": [],
+        "organizations": organizations,
+        # Not in the reference, which shows a parent among the organizations only.
+        "parentId": found.parent,
         "legalName": found.legal_name,
         "address": found.address,
         "url": found.url,

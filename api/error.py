@@ -19,6 +19,7 @@ ApiError
 |  |- ScheduleRunning     SCHEDULE_RUNNING
 |  |- ScheduleCompleted   SCHEDULE_COMPLETED
 |  |- EndDateBilled       END_DATE_BILLED
+|  |- MilestoneClosed     MILESTONE_CLOSED
 |- DatabaseUnavailable    DATABASE_UNAVAILABLE
 |- Internal               INTERNAL
 
@@ -139,6 +140,12 @@ class EndDateBilled(Conflict):
     """The end date contradicts days that are over or billed."""
 
     code = "END_DATE_BILLED"
+
+
+class MilestoneClosed(Conflict):
+    """The milestone is completed already, or its phase has not begun."""
+
+    code = "MILESTONE_CLOSED"
 
 
 class DatabaseUnavailable(ApiError):

@@ -4,6 +4,7 @@ Fields and paths are the reference's (spec sections 17 and 18, schemas InvoiceRe
 Stable20240101LineItemResponse). `explanation` on a line is ours: the arithmetic behind its amount, as data.
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -12,7 +13,8 @@ from aiohttp import web
 
 from api import error, page, wire
 from rating import money, number
-from store import invoice
+from store import credit, invoice
+from store.credit import StoredDraw
 from store.invoice import Filter, Invoice, StoredGroup, StoredLine
 
 # The reference's default payment term: Net 30, in calendar days.
@@ -58,7 +60,8 @@ async def _list(request: web.Request) -> web.Response:
     query = wire.read_query(request, _InvoiceQuery)
     async with wire.connection(request) as conn:
         found = await invoice.listing(conn, who.account, page=query.page(), only=query.only())
-    return page.reply(found, lambda item: _show(item, who.account_id))
+        draws = await credit.of_invoices(conn, who.account, invoices=[item.id for item in found.items])
+    return page.reply(found, lambda item: _show(item, who.account_id, draws[item.id]))
 
 
 async def _get(request: web.Request) -> web.Response:
@@ -66,9 +69,10 @@ async def _get(request: web.Request) -> web.Response:
     wanted = wire.path_id(request)
     async with wire.connection(request) as conn:
         found = await invoice.get(conn, who.account, wanted)
+        draws = await credit.of_invoices(conn, who.account, invoices=[wanted])
     if found is None:
         raise error.NotFound(f"There is no invoice {wanted} in this account.", key="id")
-    return wire.reply(_show(found, who.account_id))
+    return wire.reply(_show(found, who.account_id, draws[wanted]))
 
 
 async def _lines(request: web.Request) -> web.Response:
@@ -91,7 +95,7 @@ async def _groups(request: web.Request) -> web.Response:
     return page.reply(found, _show_group)
 
 
-def _show(item: Invoice, account_id: UUID) -> dict[str, Any]:
+def _show(item: Invoice, account_id: UUID, draws: Sequence[StoredDraw]) -> dict[str, Any]:
     """An invoice as the reference shows it; what no issue has built yet is empty or null, never invented."""
     return {
         "id": item.id,
@@ -108,8 +112,31 @@ def _show(item: Invoice, account_id: UUID) -> dict[str, Any]:
         **_totals(item),
         **_customer(item),
         **_terms(item),
+        **_credits(item, draws),
         **_nothing_yet(),
+        # Not in the reference: what a person must look at before the invoice is issued.
+        "warnings": [{"code": one.code, "message": one.message, "priceId": one.price_id} for one in item.warnings],
     }
+
+
+def _credits(item: Invoice, draws: Sequence[StoredDraw]) -> dict[str, Any]:
+    """What grants pay: projected while the invoice is a draft, applied once it is not."""
+    is_draft = item.status == "DRAFT"
+    shown = [_show_draw(one, is_draft=is_draft) for one in draws]
+    return {
+        "appliedCreditGrants": [] if is_draft else shown,
+        "projectedCreditGrants": shown if is_draft else [],
+    }
+
+
+def _show_draw(draw: StoredDraw, *, is_draft: bool) -> dict[str, Any]:
+    shown = {
+        "creditGrantId": draw.grant,
+        "creditGrantName": draw.name,
+        "amount": money.format_minor(draw.net_minor, draw.currency),
+    }
+    applied = {"taxAmount": money.format_minor(draw.tax_minor, draw.currency), "status": "APPLIED"}
+    return shown if is_draft else shown | applied
 
 
 def _totals(item: Invoice | StoredGroup | StoredLine) -> dict[str, str]:
@@ -156,8 +183,6 @@ def _nothing_yet() -> dict[str, Any]:
         "renderSettings": {"paymentLinkDisplay": "HIDE_PAYMENT_LINK"},
         "integrationPaymentStatuses": {},
         "appliedCreditNotes": [],
-        "appliedCreditGrants": [],
-        "projectedCreditGrants": [],
         "paymentAllocations": [],
     }
 
@@ -179,6 +204,9 @@ def _show_line(line: StoredLine) -> dict[str, Any]:
         "priceId": line.price,
         "productId": line.product,
         "externalIds": [],
+        "creditGrantId": line.credit_grant,
+        # Ours: what the line is, and the arithmetic behind its amount.
+        "kind": line.kind,
         "explanation": line.explanation,
     }
 

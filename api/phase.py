@@ -1,7 +1,8 @@
-"""Phases of a billing schedule on the wire: which prices are paid from when to when."""
+"""Phases of a billing schedule on the wire: which prices and terms hold from when to when."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,11 +10,17 @@ import msgspec
 from msgspec import Meta
 from uuid_utils.compat import uuid7
 
-from api import error, wire
-from store.schedule import Phase
+from api import error, term, wire
+from api.term import DiscountRequest, GrantRequest, MinimumRequest
+from rating import number
+from rating.phase import PHASES_MAX, PRICES_MAX, Milestone, RecurrencePreference
+from store.phase import Phase, Terms
 
-PHASES_MAX = 100
-PRICES_MAX = 1000
+
+class MilestoneRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """What ends a phase that has no end date. Ours; it is completed by a request of its own (api/milestone.py)."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class PhaseRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -23,27 +30,46 @@ class PhaseRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     start_date: date
     end_date: date | None = None
     name: Annotated[str, Meta(max_length=255)] | None = None
-    recurrence_preference: str | None = None
+    recurrence_preference: RecurrencePreference | None = None
     external_contract_ref: str | None = None
-    discounts: tuple[Any, ...] | None = None
-    minimums: tuple[Any, ...] | None = None
-    credit_grants: tuple[Any, ...] | None = None
+    # How many there may be is rating's to say (rating.phase.TERMS_MAX).
+    discounts: tuple[DiscountRequest, ...] | None = None
+    minimums: tuple[MinimumRequest, ...] | None = None
+    credit_grants: tuple[GrantRequest, ...] | None = None
     list_price_ids: tuple[Any, ...] | None = None
     phase_price_metadata: tuple[Any, ...] | None = None
     phase_list_price_metadata: tuple[Any, ...] | None = None
+    # Extensions of ours.
+    plan_minimum: Decimal | None = None
+    milestone: MilestoneRequest | None = None
 
 
-def read(asked: Sequence[PhaseRequest], *, now: datetime) -> tuple[Phase, ...]:
-    """The phases as they are kept; what is not offered yet is refused by name."""
+Phases = Annotated[tuple[PhaseRequest, ...], Meta(max_length=PHASES_MAX)]
+
+
+def read(asked: Sequence[PhaseRequest], *, now: datetime, before: Sequence[Phase] = ()) -> tuple[Phase, ...]:
+    """The phases as they are kept; what is not offered yet is refused by name.
+
+    A phase keeps the id of the one that stood in its place. If no phase says anything of grants, they stay as they are.
+    """
     if not asked:
         raise error.InvalidValue("A billing schedule has a phase. Send one.", key="phases")
-    if len(asked) > 1:
-        raise error.NotOfferedYet("Several phases are not offered yet. Send one.", key="phases")
-    return tuple(_phase(one, place=f"phases[{index}]", now=now) for index, one in enumerate(asked))
+    keeps_grants = all(one.credit_grants is None for one in asked)
+    return tuple(
+        _phase(
+            one,
+            before[index] if index < len(before) else None,
+            place=f"phases[{index}]",
+            keeps_grants=keeps_grants,
+            now=now,
+        )
+        for index, one in enumerate(asked)
+    )
 
 
-def show(found: Phase, *, schedule: UUID) -> dict[str, Any]:
+def show(found: Phase, *, schedule: UUID, account_id: UUID) -> dict[str, Any]:
     """A phase as the reference shows it."""
+    terms = found.terms
     return {
         "id": found.id,
         "name": found.name,
@@ -53,34 +79,55 @@ def show(found: Phase, *, schedule: UUID) -> dict[str, Any]:
         "priceIds": found.prices,
         "startDate": found.start_date,
         "endDate": found.end_date,
-        "discounts": [],
-        "minimums": [],
-        "creditGrants": [],
-        "recurrencePreference": "CONTINUE_FROM_PREVIOUS_PHASE",
+        "discounts": [term.show_discount(one) for one in terms.discounts],
+        "minimums": [
+            term.show_minimum(one, account_id=account_id, schedule=schedule, phase=found.id, at=found.created_at)
+            for one in terms.minimums
+        ],
+        "creditGrants": [term.show_grant(one) for one in terms.grants],
+        "recurrencePreference": found.recurrence,
         "phasePriceMetadata": [],
+        # Extensions of ours.
+        "planMinimum": None if terms.plan_minimum is None else number.plain(terms.plan_minimum),
+        "milestone": _show_milestone(terms.milestone),
     }
 
 
-def _phase(asked: PhaseRequest, *, place: str, now: datetime) -> Phase:
-    if asked.recurrence_preference not in {None, "CONTINUE_FROM_PREVIOUS_PHASE"}:
-        key = f"{place}.recurrencePreference"
-        raise error.NotOfferedYet("Only CONTINUE_FROM_PREVIOUS_PHASE is offered yet. Leave it out.", key=key)
+def _show_milestone(found: Milestone | None) -> dict[str, Any] | None:
+    return None if found is None else {"name": found.name, "completedOn": found.completed_on}
+
+
+def _phase(asked: PhaseRequest, before: Phase | None, *, place: str, keeps_grants: bool, now: datetime) -> Phase:
     wire.refuse_if_given(
         **{
             f"{place}.externalContractRef": asked.external_contract_ref,
-            f"{place}.discounts": asked.discounts,
-            f"{place}.minimums": asked.minimums,
-            f"{place}.creditGrants": asked.credit_grants,
             f"{place}.listPriceIds": asked.list_price_ids,
             f"{place}.phasePriceMetadata": asked.phase_price_metadata,
             f"{place}.phaseListPriceMetadata": asked.phase_list_price_metadata,
         }
     )
+    old = before.terms if before else Terms()
+    grants = term.grants(asked.credit_grants or (), before=old.grants, place=f"{place}.creditGrants")
     return Phase(
-        id=uuid7(),
+        id=before.id if before else uuid7(),
         name=asked.name,
         start_date=asked.start_date,
         end_date=asked.end_date,
         prices=asked.price_ids,
-        created_at=now,
+        created_at=before.created_at if before else now,
+        recurrence=asked.recurrence_preference or RecurrencePreference.CONTINUE_FROM_PREVIOUS_PHASE,
+        terms=Terms(
+            discounts=term.discounts(asked.discounts or (), before=old.discounts),
+            minimums=term.minimums(asked.minimums or (), before=old.minimums),
+            grants=old.grants if keeps_grants else grants,
+            plan_minimum=asked.plan_minimum,
+            milestone=_milestone(asked.milestone, old.milestone),
+        ),
     )
+
+
+def _milestone(asked: MilestoneRequest | None, before: Milestone | None) -> Milestone | None:
+    """A milestone that is completed stays so."""
+    if asked is None:
+        return None
+    return before if before is not None and before.name == asked.name else Milestone(asked.name)

@@ -1,5 +1,6 @@
 """/prices: what products cost. The structure is checked by rating, so what could not be billed does not get in."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,8 +10,20 @@ from msgspec import Meta
 from uuid_utils.compat import uuid7
 
 from api import error, page, wire
+from rating import number
+from rating.error import InvalidPrice
+from rating.metric import Aggregation
 from rating.period import Frequency
-from rating.price import BillingType, Price, decode_structure, metric_of
+from rating.price import (
+    BillingType,
+    Commitment,
+    Price,
+    SeatBased,
+    UsageCalculationPeriod,
+    Volume,
+    decode_structure,
+    metric_of,
+)
 from store import metric, price
 from store.db import Connection
 from store.price import PriceStatus, StoredPrice
@@ -40,7 +53,12 @@ class _PriceRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
     integration_ids: tuple[Any, ...] | None = None
     custom_metric_parameters: tuple[Any, ...] | None = None
     list_price_id: str | None = None
-    usage_calculation_period: dict[str, Any] | None = None
+    usage_calculation_period: UsageCalculationPeriod | None = None
+    # Extensions of ours.
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    commitment: Commitment | None = None
+    prices_by_group: dict[str, Decimal] | None = None
 
 
 class _UpdateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,10 +129,12 @@ def _terms(asked: _PriceRequest, *, id_: UUID) -> Price:
         integrationIds=asked.integration_ids,
         customMetricParameters=asked.custom_metric_parameters,
         listPriceId=asked.list_price_id,
-        usageCalculationPeriod=asked.usage_calculation_period,
+        pricesByGroup=asked.prices_by_group,
     )
     with wire.explained("structure"):
         structure = decode_structure(asked.structure)
+    if isinstance(structure, SeatBased):
+        raise error.NotOfferedYet("Seats are not counted yet, so they are not billed.", key="structure.pricingType")
     return Price(
         id=str(id_),
         product_id=str(asked.product_id),
@@ -123,6 +143,10 @@ def _terms(asked: _PriceRequest, *, id_: UUID) -> Price:
         structure=structure,
         billing_frequency=asked.billing_frequency,
         billing_type=asked.billing_type,
+        usage_calculation_period=asked.usage_calculation_period,
+        minimum=asked.minimum,
+        maximum=asked.maximum,
+        commitment=asked.commitment,
     )
 
 
@@ -136,8 +160,12 @@ async def _check_metric(conn: Connection, account: int, terms: Price) -> None:
         metric_id = UUID(wanted)
     except ValueError as exc:
         raise error.InvalidValue(f"`{key}` is not an id (a UUID).", key=key) from exc
-    if metric_id not in await metric.load(conn, account, [metric_id]):
+    found = (await metric.load(conn, account, [metric_id])).get(metric_id)
+    if found is None:
         raise error.NotFound(f"There is no usage metric {metric_id}. Create it first.", key=key)
+    is_by_event = isinstance(terms.structure, Volume) and terms.structure.bounds_events()
+    if is_by_event and found.aggregation is Aggregation.UNIQUE:
+        raise InvalidPrice("a metric that counts different values has no amount for each event", key=key)
 
 
 def show(found: StoredPrice) -> dict[str, Any]:
@@ -155,6 +183,19 @@ def show(found: StoredPrice) -> dict[str, Any]:
         "integrationIds": [],
         "customMetricParameters": [],
         "listPriceId": None,
-        "usageCalculationPeriod": None,
+        "usageCalculationPeriod": found.terms.usage_calculation_period,
         "status": found.status,
+        # Extensions of ours.
+        "minimum": _plain(found.terms.minimum),
+        "maximum": _plain(found.terms.maximum),
+        "commitment": _show_commitment(found.terms.commitment),
+        "pricesByGroup": None,
     }
+
+
+def _show_commitment(found: Commitment | None) -> dict[str, Any] | None:
+    return None if found is None else {"amount": _plain(found.amount), "overageRate": _plain(found.overage_rate)}
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    return None if amount is None else number.plain(amount)

@@ -1,6 +1,8 @@
 """/products: what is sold."""
 
+from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
@@ -26,7 +28,7 @@ def routes() -> list[web.RouteDef]:
 class _ProductRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     label: Annotated[str, Meta(max_length=255)] | None = None
-    tax_category_id: str | None = None
+    tax_category_id: UUID | None = None
 
 
 class _ProductQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -34,8 +36,7 @@ class _ProductQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", f
 
 
 async def _create(request: web.Request) -> web.Response:
-    now, asked = wire.now(request), await _read(request)
-    made = Product(id=uuid7(), name=asked.name, label=asked.label, created_at=now, updated_at=now)
+    made = _product(await wire.read(request, _ProductRequest), id_=uuid7(), now=wire.now(request))
     async with wire.connection(request) as conn:
         await product.create(conn, wire.principal(request).account, product=made)
     return wire.reply(_show(made), 201)
@@ -55,11 +56,10 @@ async def _list(request: web.Request) -> web.Response:
 
 
 async def _update(request: web.Request) -> web.Response:
-    account, wanted, asked = wire.principal(request).account, wire.path_id(request), await _read(request)
+    now, wanted = wire.now(request), wire.path_id(request)
+    asked = _product(await wire.read(request, _ProductRequest), id_=wanted, now=now)
     async with wire.connection(request) as conn:
-        found = await product.update(
-            conn, account, product=wanted, name=asked.name, label=asked.label, now=wire.now(request)
-        )
+        found = await product.update(conn, wire.principal(request).account, product=asked, now=now)
     return wire.reply(_show(found))
 
 
@@ -69,10 +69,15 @@ async def _archive(request: web.Request) -> web.Response:
         return wire.reply(_show(await product.archive(conn, account, product=wanted, now=wire.now(request))))
 
 
-async def _read(request: web.Request) -> _ProductRequest:
-    asked = await wire.read(request, _ProductRequest)
-    wire.refuse_if_given(taxCategoryId=asked.tax_category_id)
-    return asked
+def _product(asked: _ProductRequest, *, id_: UUID, now: datetime) -> Product:
+    return Product(
+        id=id_,
+        name=asked.name,
+        label=asked.label,
+        created_at=now,
+        updated_at=now,
+        tax_category=asked.tax_category_id,
+    )
 
 
 def _show(found: Product) -> dict[str, Any]:
@@ -80,7 +85,7 @@ def _show(found: Product) -> dict[str, Any]:
         "id": found.id,
         "name": found.name,
         "label": found.label,
-        "taxCategoryId": None,
+        "taxCategoryId": found.tax_category,
         "createdAt": found.created_at,
         "updatedAt": found.updated_at,
         "archivedAt": found.archived_at,

@@ -14,15 +14,15 @@ import msgspec
 from aiohttp import web
 from uuid_utils.compat import uuid7
 
-from api import amendment, contract, page, phase, wire
+from api import amendment, contract, milestone, page, phase, wire
 from api import price as prices
 from api.contract import CreateRequest, ScheduleQuery, UpdateRequest
 from rating.price import Price
 from rating.schedule import next_bill_date
-from store import customer, price, schedule
+from store import customer, family, price, schedule, tax
 from store.customer import CustomerStatus
 from store.db import Connection
-from store.error import CustomerUnusable, PriceUnusable, ScheduleArchived
+from store.error import CustomerUnusable, NotAParent, PriceUnusable, ScheduleArchived
 from store.price import PriceStatus, StoredPrice
 from store.schedule import Billed, BillingSchedule
 
@@ -38,6 +38,7 @@ def routes() -> list[web.RouteDef]:
         web.put("/billing-schedules/{id}", _update),
         web.put("/billing-schedules/{id}/activate", _activate),
         web.post("/billing-schedules/{id}/archive", _archive),
+        web.post("/billing-schedules/{id}/phases/{phase}/complete", _complete),
     ]
 
 
@@ -45,6 +46,7 @@ class _Caller(NamedTuple):
     """Who asks, when, and which day that is in the account's zone."""
 
     account: int
+    account_id: UUID
     zone: ZoneInfo
     now: datetime
     today: date
@@ -71,7 +73,7 @@ async def _list(request: web.Request) -> web.Response:
     async with wire.connection(request) as conn:
         found = await schedule.listing(conn, caller.account, where=where, page=query.page())
         known = await _prices(conn, caller.account, found.items)
-    return page.reply(found, lambda item: _show(item, known))
+    return page.reply(found, lambda item: _show(item, known, account_id=caller.account_id))
 
 
 async def _update(request: web.Request) -> web.Response:
@@ -110,10 +112,24 @@ async def _archive(request: web.Request) -> web.Response:
         return wire.reply(await _shown(conn, caller, wanted))
 
 
+async def _complete(request: web.Request) -> web.Response:
+    caller, wanted = _caller(request), wire.path_id(request)
+    asked = await wire.read(request, milestone.CompleteRequest)
+    async with wire.connection(request) as conn, conn.transaction():
+        found = await _held(conn, caller, wanted)
+        billed = await schedule.billed(conn, caller.account, schedule=found)
+        day = asked.completed_on or caller.today
+        done = milestone.completed(found, wire.path_id(request, "phase"), on=day, today=caller.today, billed=billed)
+        done = msgspec.structs.replace(done, updated_at=caller.now)
+        done = await _scheduled(conn, caller, done, billed=billed, before=found)
+        await schedule.update(conn, caller.account, schedule=done)
+        return wire.reply(await _shown(conn, caller, wanted))
+
+
 def _caller(request: web.Request) -> _Caller:
     who, now = wire.principal(request), wire.now(request)
     zone = ZoneInfo(who.time_zone)
-    return _Caller(who.account, zone, now, now.astimezone(zone).date())
+    return _Caller(who.account, who.account_id, zone, now, now.astimezone(zone).date())
 
 
 async def _held(conn: Connection, caller: _Caller, wanted: UUID) -> BillingSchedule:
@@ -133,9 +149,15 @@ async def _scheduled(
     before: BillingSchedule | None = None,
 ) -> BillingSchedule:
     """The schedule with its next bill date, none for a draft. Refuses terms that cannot be billed."""
-    wanted = [one for part in asked.phases for one in part.prices]
-    found = await price.get_all(conn, caller.account, prices=wanted, hold=True, key="phases[0].priceIds")
-    terms = schedule.terms(asked, {one.id: one.terms for one in found})
+    found = {one.id: one for one in await _held_prices(conn, caller.account, asked)}
+    terms = schedule.terms(asked, {one.id: one.terms for one in found.values()})
+    known = before.tax_rates if before else ()
+    await tax.check_usable(
+        conn,
+        caller.account,
+        rates=[choice.tax_rate_id for choice in asked.tax_rates],
+        known={choice.tax_rate_id for choice in known},
+    )
     if asked.is_draft:
         return schedule.due_on(asked, None, zone=caller.zone)
     if before is None or before.is_draft:
@@ -145,20 +167,34 @@ async def _scheduled(
     return schedule.due_on(asked, next_bill_date(terms, billed.last_date), zone=caller.zone)
 
 
+async def _held_prices(conn: Connection, account: int, asked: BillingSchedule) -> list[StoredPrice]:
+    """The prices of all phases, which are not deleted while the schedule takes them."""
+    found: list[StoredPrice] = []
+    for index, part in enumerate(asked.phases):
+        key = f"phases[{index}].priceIds"
+        found += await price.get_all(conn, account, prices=part.prices, hold=True, key=key)
+    return found
+
+
 async def _check_startable(
-    conn: Connection, caller: _Caller, asked: BillingSchedule, found: Sequence[StoredPrice]
+    conn: Connection, caller: _Caller, asked: BillingSchedule, found: Mapping[UUID, StoredPrice]
 ) -> None:
     who = await customer.get(conn, caller.account, customer=asked.customer, key="customerId")
     if who.archived_at is not None or who.status is not CustomerStatus.ACTIVE:
         raise CustomerUnusable(key="customerId")
-    for index, one in enumerate(found):
-        if one.status is not PriceStatus.ACTIVE:
-            raise PriceUnusable(key=f"phases[0].priceIds[{index}]")
+    if asked.is_rolled_up:
+        below = await family.descendants(conn, caller.account, customers=[asked.customer])
+        if not below[asked.customer]:
+            raise NotAParent(key="rollUpBilling")
+    for place, part in enumerate(asked.phases):
+        for index, one in enumerate(part.prices):
+            if found[one].status is not PriceStatus.ACTIVE:
+                raise PriceUnusable(key=f"phases[{place}].priceIds[{index}]")
 
 
 async def _shown(conn: Connection, caller: _Caller, wanted: UUID) -> dict[str, Any]:
     found = await schedule.get(conn, caller.account, schedule=wanted, today=caller.today)
-    return _show(found, await _prices(conn, caller.account, [found]))
+    return _show(found, await _prices(conn, caller.account, [found]), account_id=caller.account_id)
 
 
 async def _prices(conn: Connection, account: int, schedules: Sequence[BillingSchedule]) -> dict[UUID, StoredPrice]:
@@ -166,8 +202,8 @@ async def _prices(conn: Connection, account: int, schedules: Sequence[BillingSch
     return {found.id: found for found in await price.get_all(conn, account, prices=list(wanted))}
 
 
-def _show(found: BillingSchedule, known: Mapping[UUID, StoredPrice]) -> dict[str, Any]:
-    own = [known[one] for part in found.phases for one in part.prices]
+def _show(found: BillingSchedule, known: Mapping[UUID, StoredPrice], *, account_id: UUID) -> dict[str, Any]:
+    own = [known[one] for one in dict.fromkeys(one for part in found.phases for one in part.prices)]
     return {
         "id": found.id,
         "customerId": found.customer,
@@ -178,7 +214,9 @@ def _show(found: BillingSchedule, known: Mapping[UUID, StoredPrice]) -> dict[str
         "recurrenceDayOfMonth": found.recurrence_day,
         "autoIssueInvoices": found.auto_issue,
         "prices": [prices.show(one) for one in own],
-        "phases": [phase.show(part, schedule=found.id) for part in found.phases],
+        "phases": [phase.show(part, schedule=found.id, account_id=account_id) for part in found.phases],
+        "taxRates": found.tax_rates,
+        "rollUpBilling": found.is_rolled_up,
         "lastInvoiceId": found.last_invoice,
         "createdAt": found.created_at,
         "updatedAt": found.updated_at,

@@ -4,12 +4,15 @@ The order of a step, and why:
 
 1. Is anything due? One look at an index; most steps end here.
 2. Claim due schedules (row locks, SKIP LOCKED: several invoicers share a run).
-3. Note the end of every stream and wait until the counted positions have passed it. Only after the claim: whoever sent
+3. Hold the credit grants of their customers, so that no other run draws on them meanwhile.
+4. Note the end of every stream and wait until the counted positions have passed it. Only after the claim: whoever sent
    events and then made a schedule must find them on its first invoice. On timeout the schedules are parked as
    USAGE_NOT_COUNTED for a moment.
-4. Gather on a second connection in one REPEATABLE READ snapshot; it is younger than 3, so it has all that usage.
-5. Rate: pure, no clock, no ids made up on the way.
-6. Save the invoices and move the schedules on in the claiming transaction. A kill before the commit leaves nothing.
+5. Gather on a second connection in one REPEATABLE READ snapshot; it is younger than 3 and 4, so it has all that usage
+   and every draw of earlier runs.
+6. Rate: pure, no clock, no ids made up on the way. Schedules of one customer share its grants, so each finds what those
+   before it have left.
+7. Save the invoices and move the schedules on in the claiming transaction. A kill before the commit leaves nothing.
 """
 
 import asyncio
@@ -23,12 +26,14 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from invoicer import gather
+from invoicer.gather import Known
+from invoicer.grant import Left
 from rating import bill
 from rating.error import RatingError
 from rating.invoice import Bill
 from rating.schedule import next_bill_date
 from runtime import telemetry
-from store import customer, due, invoice, product, usage
+from store import credit, due, invoice, usage
 from store.db import Connection
 from store.due import StoredSchedule
 from store.invoice import NewInvoice
@@ -37,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 # Answers the last id of every stream; the composition root hands over meter.stream's.
 Ends = Callable[[], Awaitable[Mapping[str, str]]]
+# The credit grants that a run may draw on: (account, grant).
+_Held = tuple[int, UUID]
 
 SCHEDULES_PER_STEP_MAX = 1_000
 COUNTED_POLL_SECONDS = 0.02
@@ -65,8 +72,9 @@ class Invoicer:
                 return 0
             async with conn.transaction():
                 claimed = await due.claim(conn, now=now, limit=SCHEDULES_PER_STEP_MAX)
+                held = await credit.hold(conn, {(s.account, s.customer) for s in claimed})
                 if await self._wait_until_counted(conn):
-                    await self._bill(conn, claimed, now=now)
+                    await self._bill(conn, claimed, held=held, now=now)
                 else:
                     await _park_all(conn, claimed, parked=_UNCOUNTED, until=now + UNCOUNTED_RETRY)
         return len(claimed)
@@ -83,19 +91,15 @@ class Invoicer:
             return False
         return True
 
-    async def _bill(self, conn: Connection, claimed: Sequence[StoredSchedule], *, now: datetime) -> None:
+    async def _bill(
+        self, conn: Connection, claimed: Sequence[StoredSchedule], *, held: Sequence[_Held], now: datetime
+    ) -> None:
         async with self._pool.acquire() as reader, reader.transaction(isolation="repeatable_read", readonly=True):
-            inputs = await gather.inputs(reader, claimed)
-            snapshots = await customer.snapshots(reader, [(s.account, s.customer) for s in claimed])
-            titles = await product.names(reader, _products(claimed))
-        rated: list[_Rated] = []
-        for of in claimed:
-            match _rate(inputs.get(of.id)):
-                case _Parked() as parked:
-                    await _park_all(conn, [of], parked=parked, until=now + PARKED_RETRY)
-                case draft:
-                    rated.append(_Rated(of, draft, snapshots[of.account, of.customer], titles))
-        await _save(conn, rated, now=now)
+            known = await gather.known(reader, claimed, held=held)
+        outcomes = _rate_all(claimed, known)
+        for of, parked in outcomes.parked:
+            await _park_all(conn, [of], parked=parked, until=now + PARKED_RETRY)
+        await _save(conn, outcomes.rated, known, now=now)
 
 
 class _Parked(msgspec.Struct, frozen=True):
@@ -113,15 +117,31 @@ _UNCOUNTED = _Parked(
 class _Rated(msgspec.Struct, frozen=True):
     schedule: StoredSchedule
     draft: Bill
-    snapshot: customer.Snapshot
-    titles: Mapping[tuple[int, UUID], str]
 
 
-def _rate(known: bill.BillInput | None) -> Bill | _Parked:
-    if known is None:
+class _Outcomes(msgspec.Struct, frozen=True):
+    rated: list[_Rated]
+    parked: list[tuple[StoredSchedule, _Parked]]
+
+
+def _rate_all(schedules: Sequence[StoredSchedule], known: Known) -> _Outcomes:
+    outcomes = _Outcomes([], [])
+    left = Left()
+    for of in schedules:
+        match _rate(known.inputs.get(of.id), left):
+            case _Parked() as parked:
+                outcomes.parked.append((of, parked))
+            case draft:
+                left.draw(draft)
+                outcomes.rated.append(_Rated(of, draft))
+    return outcomes
+
+
+def _rate(given: bill.BillInput | None, left: Left) -> Bill | _Parked:
+    if given is None:
         return _Parked("METRIC_MISSING", "A price of this schedule names a usage metric that does not exist.")
     try:
-        return bill.bill(known)
+        return bill.bill(left.of(given))
     except RatingError as error:
         # Refused by a rule: this schedule waits for a person, the run goes on.
         return _Parked(error.code, str(error))
@@ -136,53 +156,60 @@ async def _park_all(conn: Connection, schedules: Sequence[StoredSchedule], *, pa
     telemetry.SCHEDULES_PARKED.inc(len(schedules))
 
 
-async def _save(conn: Connection, rated: Sequence[_Rated], *, now: datetime) -> None:
+async def _save(conn: Connection, rated: Sequence[_Rated], known: Known, *, now: datetime) -> None:
     """Save all at once; if one offends a unique index, save one by one so that only that one is parked."""
     try:
         async with conn.transaction():
-            await _save_batch(conn, rated, now=now)
+            await _save_batch(conn, rated, known, now=now)
     except asyncpg.UniqueViolationError:
+        left = Left()
         for one in rated:
-            await _save_or_park(conn, one, now=now)
+            # Rated again: what the offender would have drawn from a grant is there for the others.
+            again = _Rated(one.schedule, bill.bill(left.of(known.inputs[one.schedule.id])))
+            if await _is_saved(conn, again, known, now=now):
+                left.draw(again.draft)
 
 
-async def _save_or_park(conn: Connection, one: _Rated, *, now: datetime) -> None:
+async def _is_saved(conn: Connection, one: _Rated, known: Known, *, now: datetime) -> bool:
+    """Save one, or park it if something live has billed the same."""
     try:
         async with conn.transaction():
-            await _save_batch(conn, [one], now=now)
+            await _save_batch(conn, [one], known, now=now)
     except asyncpg.UniqueViolationError as error:
         parked = _Parked("ALREADY_BILLED", f"A live invoice has billed this already: {error.detail}")
         await _park_all(conn, [one.schedule], parked=parked, until=now + PARKED_RETRY)
+        return False
+    return True
 
 
-async def _save_batch(conn: Connection, rated: Sequence[_Rated], *, now: datetime) -> None:
-    await invoice.save(conn, [_invoice(one) for one in rated], new_id=uuid7, now=now)
+async def _save_batch(conn: Connection, rated: Sequence[_Rated], known: Known, *, now: datetime) -> None:
+    # A day on demand without usage has no lines: the schedule moves on and there is no invoice.
+    invoices = [_invoice(one, known) for one in rated if one.draft.groups]
+    await invoice.save(conn, invoices, new_id=uuid7, now=now)
     await due.advance(conn, list(_moves(rated)), now=now)
-    telemetry.INVOICES_CREATED.inc(len(rated))
-    if rated:
-        log.info("invoices created", action="bill", invoices=len(rated))
+    telemetry.INVOICES_CREATED.inc(len(invoices))
+    if invoices:
+        log.info("invoices created", action="bill", invoices=len(invoices))
 
 
-def _invoice(one: _Rated) -> NewInvoice:
+def _invoice(one: _Rated, known: Known) -> NewInvoice:
+    of = one.schedule
     return NewInvoice(
-        account=one.schedule.account,
+        account=of.account,
         id=uuid7(),
-        customer=one.schedule.customer,
-        schedule=one.schedule.id,
+        customer=of.customer,
+        schedule=of.id,
         reason="SCHEDULE",
         bill=one.draft,
-        snapshot=one.snapshot,
-        titles=_titles(one),
-        particulars=one.schedule.particulars,
+        snapshot=known.snapshots[of.account, of.customer],
+        titles=_titles(one, known),
+        particulars=of.particulars,
     )
 
 
-def _titles(one: _Rated) -> dict[str, str]:
-    return {g.product_id: one.titles[one.schedule.account, UUID(g.product_id)] for g in one.draft.groups}
-
-
-def _products(claimed: Sequence[StoredSchedule]) -> set[tuple[int, UUID]]:
-    return {(s.account, UUID(price.product_id)) for s in claimed for phase in s.terms.phases for price in phase.prices}
+def _titles(one: _Rated, known: Known) -> dict[str, str]:
+    ids = (group.product_id for group in one.draft.groups if group.product_id is not None)
+    return {product_id: known.products[one.schedule.account, UUID(product_id)].name for product_id in ids}
 
 
 def _moves(rated: Sequence[_Rated]) -> Iterator[due.Move]:

@@ -50,6 +50,9 @@ from rating.usage import Usage, UsageKey
 # Whoever calls needs these nouns and verbs.
 __all__ = ["Bill", "BillInput", "Needs", "Usage", "UsageKey", "bill", "needs", "usage_needed"]
 
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_CHARGE, _IN_ARREARS, _OVERAGE = LineKind.CHARGE, BillingType.IN_ARREARS, ChargeReason.OVERAGE
+
 
 class BillInput(msgspec.Struct, frozen=True):
     """All that a bill depends on. `needs(schedule, bill_date)` says what must be in it.
@@ -123,9 +126,12 @@ def _price(draft: Draft, charge: Charge, given: BillInput) -> None:
 
 def _item(part: Part, charge: Charge, tax_rate: Decimal | None) -> Item:
     price = charge.price
-    net_minor = money.round_minor(part.amount, price.currency)
+    if part.exact is None:
+        net_minor = money.round_minor(part.amount, price.currency)
+    else:
+        net_minor = money.round_ratio(*part.exact, price.currency)
     return Item(
-        LineKind.CHARGE,
+        _CHARGE,
         price.name,
         charge,
         part,
@@ -141,7 +147,7 @@ def _item(part: Part, charge: Charge, tax_rate: Decimal | None) -> Item:
 
 
 def _grants(given: BillInput) -> tuple[Grant, ...]:
-    if all(not phase.grants for phase in given.schedule.phases):
+    if not [phase for phase in given.schedule.phases if phase.grants]:
         return given.grants
     return given.grants + credit.issued(given.schedule, until=given.bill_date, drawn=given.drawn)
 
@@ -153,4 +159,4 @@ def _billing_period(charges: tuple[Charge, ...]) -> Period:
 
 
 def _is_in_arrears(charge: Charge) -> bool:
-    return charge.price.billing_type is BillingType.IN_ARREARS or charge.reason is ChargeReason.OVERAGE
+    return charge.price.billing_type is _IN_ARREARS or charge.reason is _OVERAGE

@@ -7,9 +7,10 @@ In a partial period the committed amount follows the days like a fixed fee (rati
 
 from collections.abc import Iterator
 from decimal import Decimal
+from fractions import Fraction
 
 from rating.explanation import CommitmentOverage, CommitmentShortfall, CommittedUsage
-from rating.number import ONE, multiply, rate, ratio, share, subtract
+from rating.number import ONE, quotient, rate, subtract
 from rating.part import Part, display
 from rating.price import Commitment, Linear
 from rating.reading import Reading
@@ -18,28 +19,45 @@ from rating.schedule import Charge
 
 def committed(price: Linear, terms: Commitment, charge: Charge, reading: Reading) -> Iterator[Part]:
     """The usage up to the commitment, then what is missing to it or what goes beyond it."""
-    commitment = share(terms.amount, part=charge.service.days, whole=charge.full.days)
-    worth = multiply(reading.quantity, price.price_per_unit)
-    if worth <= commitment:
-        yield _within(price, reading, commitment=commitment, units=reading.quantity, amount=worth)
-        missing = subtract(commitment, worth)
-        if missing:
-            why = CommitmentShortfall(reading, commitment, worth, missing)
-            yield Part(ONE, None, missing, why, "missing to the committed amount")
+    committed_amount = Fraction(terms.amount) * charge.service.days / charge.full.days
+    price_per_unit = Fraction(price.price_per_unit)
+    worth = Fraction(reading.quantity) * price_per_unit
+    commitment = quotient(*committed_amount.as_integer_ratio())
+    if worth <= committed_amount:
+        yield _within(price, reading, commitment=commitment, units=reading.quantity, exact=worth)
+        if worth < committed_amount:
+            yield _missing(reading, commitment=commitment, worth=worth, exact=committed_amount - worth)
         return
-    inside = ratio(commitment, part=ONE, whole=price.price_per_unit)
-    beyond = subtract(reading.quantity, inside)
-    yield _within(price, reading, commitment=commitment, units=inside, amount=commitment)
-    amount = ratio(subtract(worth, commitment), part=terms.overage_rate, whole=price.price_per_unit)
-    why_beyond = CommitmentOverage(reading, commitment, price.price_per_unit, terms.overage_rate, amount)
-    shown = display(is_percentage=price.is_price_percentage)
-    quantity = rate(beyond)
-    description = "beyond the committed amount"
-    yield Part(quantity, terms.overage_rate, amount, why_beyond, description, shown, units=quantity)
+    inside = rate(quotient(*(committed_amount / price_per_unit).as_integer_ratio()))
+    yield _within(price, reading, commitment=commitment, units=inside, exact=committed_amount)
+    # Both lines together have exactly the units of the reading.
+    units = subtract(reading.quantity, inside)
+    beyond = (worth - committed_amount) * Fraction(terms.overage_rate) / price_per_unit
+    yield _beyond(price, terms, reading, commitment=commitment, units=units, exact=beyond)
 
 
-def _within(price: Linear, reading: Reading, *, commitment: Decimal, units: Decimal, amount: Decimal) -> Part:
+def _within(price: Linear, reading: Reading, *, commitment: Decimal, units: Decimal, exact: Fraction) -> Part:
+    ratio = exact.as_integer_ratio()
+    amount = quotient(*ratio)
     why = CommittedUsage(reading, commitment, price.price_per_unit, amount)
     shown = display(is_percentage=price.is_price_percentage)
-    quantity = rate(units)
-    return Part(quantity, price.price_per_unit, amount, why, "of the committed amount", shown, units=quantity)
+    text = "of the committed amount"
+    return Part(units, price.price_per_unit, amount, why, text, shown, units=units, exact=ratio)
+
+
+def _missing(reading: Reading, *, commitment: Decimal, worth: Fraction, exact: Fraction) -> Part:
+    ratio = exact.as_integer_ratio()
+    amount = quotient(*ratio)
+    why = CommitmentShortfall(reading, commitment, quotient(*worth.as_integer_ratio()), amount)
+    return Part(ONE, None, amount, why, "missing to the committed amount", exact=ratio)
+
+
+def _beyond(
+    price: Linear, terms: Commitment, reading: Reading, *, commitment: Decimal, units: Decimal, exact: Fraction
+) -> Part:
+    ratio = exact.as_integer_ratio()
+    amount = quotient(*ratio)
+    why = CommitmentOverage(reading, commitment, price.price_per_unit, terms.overage_rate, amount)
+    shown = display(is_percentage=price.is_price_percentage)
+    text = "beyond the committed amount"
+    return Part(units, terms.overage_rate, amount, why, text, shown, units=units, exact=ratio)

@@ -15,15 +15,20 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from rating import money
+from rating.currency import digits
 from rating.explanation import DiscountShare, DiscountTaken
 from rating.invoice import LineKind
 from rating.item import Draft, Item, Taking, by_tax_rate, left_of, take
-from rating.number import EXACT, ZERO, add, multiply, plain, share, subtract
+from rating.number import EXACT, multiply, plain, quotient, share
 from rating.part import SeatScope
 from rating.period import Frequency
 from rating.phase import Phase
 from rating.schedule import Charge
 from rating.terms import Discount, DiscountType, SeatDiscountType, covered, pace_setter
+
+
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_NOMINAL, _PERCENTAGE, _ONE_TIME = DiscountType.NOMINAL, DiscountType.PERCENTAGE, Frequency.ONE_TIME
 
 
 def take_discounts(draft: Draft, *, of_prices: bool) -> None:
@@ -32,9 +37,9 @@ def take_discounts(draft: Draft, *, of_prices: bool) -> None:
         if not phase.discounts:
             continue
         chosen = [discount for discount in phase.discounts if bool(discount.restrict_to_prices) is of_prices]
-        for discount in sorted(chosen, key=lambda one: one.type is DiscountType.NOMINAL):
+        for discount in sorted(chosen, key=lambda one: one.type is _NOMINAL):
             items = [item for item in draft.items if item.charge.phase == index and _is_target(discount, item)]
-            if discount.type is DiscountType.PERCENTAGE:
+            if discount.type is _PERCENTAGE:
                 _take_percentage(draft, discount, items)
             else:
                 _take_nominal(draft, discount, items, phase=phase, index=index)
@@ -46,11 +51,13 @@ def _is_target(discount: Discount, item: Item) -> bool:
     if discount.restrict_to_prices and item.charge.price.id not in discount.restrict_to_prices:
         return False
     scope = item.part.seat_scope
+    if scope is None:
+        return True
     match discount.seat_discount_type:
         case SeatDiscountType.INCLUDED_SEATS_ONLY:
-            return scope is not SeatScope.OVERAGE
+            return scope is SeatScope.INCLUDED
         case SeatDiscountType.OVERAGE_SEATS_ONLY:
-            return scope is not SeatScope.INCLUDED
+            return scope is SeatScope.OVERAGE
         case SeatDiscountType.ALL_SEATS:
             return True
 
@@ -68,10 +75,18 @@ def _take_percentage(draft: Draft, discount: Discount, items: Iterable[Item]) ->
             _take_off(draft, discount, members, off, days=(days, full_days))
             continue
         for item in members:
-            taken = money.major(item.net_minor - item.left_minor, draft.currency)
-            base_amount = max(subtract(item.amount, taken), ZERO)
-            by = _percent(discount, base_amount, days=days, full_days=full_days)
-            item.reduce(by, _share(discount, days=days, full_days=full_days, taken=by))
+            _reduce(discount, item, days=days, full_days=full_days)
+
+
+def _reduce(discount: Discount, item: Item, *, days: int, full_days: int) -> None:
+    """Take a percentage off what an item says, exactly: (amount - taken) x percent / 100 x days / full days."""
+    numerator, denominator = item.exact or item.part.exact or item.amount.as_integer_ratio()
+    scale = 10 ** digits(item.currency)
+    base = max(numerator * scale - (item.net_minor - item.left_minor) * denominator, 0)
+    percent, hundred = discount.amount.as_integer_ratio()
+    by, factor = base * percent * days, scale * hundred * 100 * full_days
+    told = _share(discount, days=days, full_days=full_days, taken=quotient(by, denominator * factor))
+    item.reduce((numerator * factor - by, denominator * factor), told)
 
 
 def _take_nominal(draft: Draft, discount: Discount, items: list[Item], *, phase: Phase, index: int) -> None:
@@ -82,15 +97,18 @@ def _take_nominal(draft: Draft, discount: Discount, items: list[Item], *, phase:
     days, full_days = _due_days(discount, charge, draft)
     off = money.round_minor(share(discount.amount, part=days, whole=full_days), draft.currency)
     off = min(off, left_of(items))
+    if off <= 0:
+        return
     if discount.separate_line_item:
         _take_off(draft, discount, items, off, days=(days, full_days))
         return
     # What is taken from an item here is put back at once: the item's own amount falls instead.
+    scale = 10 ** digits(draft.currency)
     for item, part in take(items, off):
         item.left_minor += part
-        by = money.major(part, draft.currency)
-        unrounded = subtract(item.amount, money.major(item.net_minor, draft.currency))
-        item.reduce(add(by, unrounded), _share(discount, days=days, full_days=full_days, taken=by))
+        taken = money.major(part, draft.currency)
+        told = _share(discount, days=days, full_days=full_days, taken=taken)
+        item.reduce((item.net_minor - part, scale), told)
 
 
 def _take_off(draft: Draft, discount: Discount, items: list[Item], off: int, *, days: tuple[int, int]) -> None:
@@ -118,7 +136,7 @@ def _valid_days(discount: Discount, charge: Charge) -> tuple[int, int]:
     if discount.start is None and discount.end is None:
         return service.days, service.days
     days = service.days_within(start=discount.start, end=discount.end)
-    if charge.price.billing_frequency is not Frequency.ONE_TIME:
+    if charge.price.billing_frequency is not _ONE_TIME:
         return days, service.days
     starts_in_time = discount.start is None or discount.start <= service.start
     return (1, 1) if starts_in_time and (discount.end is None or service.start < discount.end) else (0, 1)
@@ -142,6 +160,6 @@ def _share(discount: Discount, *, days: int, full_days: int, taken: Decimal) -> 
 
 def _description(discount: Discount, *, days: int, full_days: int) -> str | None:
     """Line titles carry the message; the description says what it can not."""
-    what = f"{plain(discount.amount)} %" if discount.type is DiscountType.PERCENTAGE else None
+    what = f"{plain(discount.amount)} %" if discount.type is _PERCENTAGE else None
     when = f"{days} of {full_days} days" if days != full_days else None
     return ", ".join(word for word in (what, when) if word) or None

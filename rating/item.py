@@ -19,7 +19,7 @@ import msgspec
 from rating import money
 from rating.explanation import DiscountShare, Explanation
 from rating.invoice import BillWarning, LineKind
-from rating.number import subtract
+from rating.number import quotient
 from rating.part import Part
 from rating.phase import Phase
 from rating.schedule import Charge
@@ -28,7 +28,8 @@ from rating.schedule import Charge
 class Item(msgspec.Struct):
     """Something owed. `price_ids` are the prices that it counts for; one unless it is a true-up over several.
 
-    `taxed` is what was left, and the tax on it, as far as takings have been taxed.
+    `taxed` is what was left, and the tax on it, as far as takings have been taxed. `exact` is the amount as a ratio of
+    whole numbers once a discount has reduced it: a quotient that was cut off may miss a half by a hair.
     """
 
     kind: LineKind
@@ -46,12 +47,13 @@ class Item(msgspec.Struct):
     tax_minor: int = 0
     taxed: tuple[int, int] = (0, 0)
     reductions: tuple[DiscountShare, ...] = ()
+    exact: tuple[int, int] | None = None
 
-    def reduce(self, by: Decimal, share: DiscountShare) -> None:
-        """Take off an exact amount by changing what the line says."""
+    def reduce(self, to: tuple[int, int], share: DiscountShare) -> None:
+        """Change what the line says to an exact amount."""
         taken_minor = self.net_minor - self.left_minor
-        self.amount = subtract(self.amount, by)
-        self.net_minor = money.round_minor(self.amount, self.currency)
+        self.exact, self.amount = to, quotient(*to)
+        self.net_minor = money.round_ratio(*to, self.currency)
         self.left_minor = self.net_minor - taken_minor
         self.reductions = (*self.reductions, share)
 

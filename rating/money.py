@@ -12,7 +12,7 @@ import msgspec
 
 from rating import currency as currencies
 from rating.error import AmountTooLarge, MixedCurrencies
-from rating.number import EXACT
+from rating.number import EXACT, nearest
 
 # What a signed 64-bit column holds.
 MINOR_MAX = 2**63 - 1
@@ -55,8 +55,16 @@ class Money(msgspec.Struct, frozen=True):
 def round_minor(amount: Decimal, currency: str) -> int:
     """The one rounding: to whole minor units, half away from zero."""
     # Cutting off the decimals of amount + 1/2 (or - 1/2) is the same, in one exact step.
-    half = _MINUS_HALF if amount.is_signed() else _HALF
-    amount_minor = int(EXACT.fma(amount, _SCALES[currencies.digits(currency)], half))
+    scale = _SCALES[currencies.digits(currency)]
+    amount_minor = int(EXACT.fma(amount, scale, _MINUS_HALF if amount.is_signed() else _HALF))
+    if not -MINOR_MAX <= amount_minor <= MINOR_MAX:
+        raise AmountTooLarge
+    return amount_minor
+
+
+def round_ratio(numerator: int, denominator: int, currency: str) -> int:
+    """The same rounding for an amount that is a ratio of whole numbers."""
+    amount_minor = nearest(numerator * 10 ** currencies.digits(currency), denominator)
     if not -MINOR_MAX <= amount_minor <= MINOR_MAX:
         raise AmountTooLarge
     return amount_minor

@@ -36,11 +36,31 @@ def share(amount: Decimal, *, part: int, whole: int) -> Decimal:
     return _DIVISION.divide(multiply(amount, Decimal(part)), Decimal(whole)).quantize(_QUOTIENT_UNIT, context=_DIVISION)
 
 
+def exact_share(amount: Decimal, *, part: int, whole: int) -> tuple[int, int] | None:
+    """The same as a ratio of whole numbers, where `share` may have cut it off."""
+    if part == whole:
+        return None
+    numerator, denominator = amount.as_integer_ratio()
+    return numerator * part, denominator * whole
+
+
 def ratio(amount: Decimal, *, part: Decimal, whole: Decimal) -> Decimal:
     """`amount` x part / whole for parts that are not days, to 24 decimals."""
     if part == whole:
         return amount
     return _DIVISION.divide(multiply(amount, part), whole).quantize(_QUOTIENT_UNIT, context=_DIVISION)
+
+
+def quotient(numerator: int, denominator: int) -> Decimal:
+    """A ratio of whole numbers as it is told: exact when it can be and to 24 decimals when not."""
+    return _DIVISION.divide(Decimal(numerator), Decimal(denominator)).quantize(_QUOTIENT_UNIT, context=_DIVISION)
+
+
+def nearest(numerator: int, denominator: int) -> int:
+    """A ratio of whole numbers to the nearest one, half away from zero."""
+    if numerator < 0:
+        return -nearest(-numerator, denominator)
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def rate(value: Decimal) -> Decimal:

@@ -18,6 +18,10 @@ class RateDisplay(StrEnum):
     PERCENTAGE = "PERCENTAGE"
 
 
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_ABSOLUTE, _PERCENTAGE = RateDisplay
+
+
 class SeatScope(StrEnum):
     """Which seats a part is about: those of the contracted minimum, or those above it."""
 
@@ -28,7 +32,8 @@ class SeatScope(StrEnum):
 class Part(msgspec.Struct, frozen=True):
     """Something of a charge that becomes one line. Without a rate it is a lump sum: one, at the rounded amount.
 
-    `units` are the units of the metric that the part prices, for credits in units; fees have none.
+    `units` are the units of the metric that the part prices, for credits in units; fees have none. `exact` is the
+    amount as a ratio of whole numbers where it is a quotient, which `amount` tells to 24 decimals.
     """
 
     quantity: Decimal
@@ -39,7 +44,8 @@ class Part(msgspec.Struct, frozen=True):
     rate_display: RateDisplay = RateDisplay.ABSOLUTE
     units: Decimal | None = None
     seat_scope: SeatScope | None = None
+    exact: tuple[int, int] | None = None
 
 
 def display(*, is_percentage: bool) -> RateDisplay:
-    return RateDisplay.PERCENTAGE if is_percentage else RateDisplay.ABSOLUTE
+    return _PERCENTAGE if is_percentage else _ABSOLUTE

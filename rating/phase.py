@@ -60,7 +60,7 @@ def running(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     A milestone that is not completed leaves its phase open and hides what comes behind. Once completed, the phases
     behind it move to the next day and keep their lengths: whole months when they were planned so, else days.
     """
-    if all(phase.milestone is None for phase in phases):
+    if not [phase for phase in phases if phase.milestone is not None]:
         return phases
     found: list[Phase] = []
     for phase in phases:

@@ -11,6 +11,7 @@ frequency of their own, are followed by a series of overages (case 22). A one-ti
 from collections.abc import Iterator
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -24,7 +25,11 @@ __all__ = ["Charge", "ChargeReason", "Phase", "Schedule", "charges_due", "next_b
 EARLIEST = date(2000, 1, 1)
 LATEST = date(2200, 1, 1)
 ANCHOR_DAY_MAX = 31
+# Most schedules are billed on the same few days; this many answers are remembered.
+PERIODS_KEPT = 2**14
 _DAY = timedelta(days=1)
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_ONE_TIME, _ON_DEMAND, _IN_ADVANCE = Frequency.ONE_TIME, Frequency.ON_DEMAND, BillingType.IN_ADVANCE
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -57,6 +62,9 @@ class ChargeReason(StrEnum):
     OVERAGE = "OVERAGE"
 
 
+_SCHEDULE = ChargeReason.SCHEDULE
+
+
 class Charge(msgspec.Struct, frozen=True):
     """One price for one service period, and the full period of its frequency that a partial one is measured against.
 
@@ -75,7 +83,7 @@ class Charge(msgspec.Struct, frozen=True):
     @property
     def pay_day(self) -> date:
         """The day on which a credit grant must be valid to pay it: its last day, or in advance its first."""
-        if self.price.billing_type is BillingType.IN_ADVANCE and self.reason is ChargeReason.SCHEDULE:
+        if self.price.billing_type is _IN_ADVANCE and self.reason is _SCHEDULE:
             return self.service.start
         return self.service.end - _DAY
 
@@ -128,11 +136,11 @@ def _all_series(schedule: Schedule, bill_date: date | None) -> Iterator[_Series]
         if bill_date is not None and (bill_date < phase.start or (phase.end is not None and bill_date > phase.end)):
             continue
         for price in phase.prices:
-            if price.billing_frequency is Frequency.ONE_TIME:
+            if price.billing_frequency is _ONE_TIME:
                 if _is_first(schedule, price, before=index):
                     yield _once(price, phase, index=index, anchor=anchor, anchor_day=anchor_day)
                 continue
-            in_advance = price.billing_type is BillingType.IN_ADVANCE
+            in_advance = price.billing_type is _IN_ADVANCE
             frequency = price.billing_frequency
             own = _Series(price, index, phase.start, phase.end, frequency, anchor, anchor_day, in_advance)
             yield own
@@ -171,18 +179,26 @@ def _charge_due(series: _Series, bill_date: date) -> Charge | None:
     day = bill_date if series.in_advance else bill_date - _DAY
     if day < series.start or (series.end is not None and day >= series.end):
         return None
-    if series.frequency is Frequency.ONE_TIME:
+    if series.frequency is _ONE_TIME:
         return _single_charge(series, bill_date)
-    full = series.grid().around(day)
-    service = full.cut(start=series.start, end=series.end)
+    full, service = _periods(series.frequency, series.anchor, series.anchor_day, (series.start, series.end), day)
     if bill_date != (service.start if series.in_advance else service.end):
         return None
-    if series.reason is ChargeReason.OVERAGE:
-        own = grid(series.anchor, frequency=series.price.billing_frequency, anchor_day=series.anchor_day).around(day)
-        base = own.cut(start=series.start, end=series.end)
+    if series.reason is not _SCHEDULE:
+        own_frequency, phase = series.price.billing_frequency, (series.start, series.end)
+        own, base = _periods(own_frequency, series.anchor, series.anchor_day, phase, day)
         return Charge(series.price, service, own, series.reason, series.phase, None, base)
     ladder_start = _ladder_start(series, service)
     return Charge(series.price, service, full, series.reason, series.phase, ladder_start, service)
+
+
+@lru_cache(maxsize=PERIODS_KEPT)
+def _periods(
+    frequency: Frequency, anchor: date, anchor_day: int, phase: tuple[date, date | None], day: date
+) -> tuple[Period, Period]:
+    """The full period around a day, and what the phase leaves of it. Asked for every price, by `needs` and by `bill`."""
+    full = grid(anchor, frequency=frequency, anchor_day=anchor_day).around(day)
+    return full, full.cut(start=phase[0], end=phase[1])
 
 
 def _single_charge(series: _Series, bill_date: date) -> Charge | None:
@@ -217,7 +233,7 @@ def _ladder_start(series: _Series, service: Period) -> date | None:
     On demand every day continues on the ladder of the phase (spec sections 9 and 16, cases 14 and 34).
     """
     structure = series.price.structure
-    on_demand = series.frequency is Frequency.ON_DEMAND
+    on_demand = series.frequency is _ON_DEMAND
     if isinstance(structure, Graduated):
         match structure.usage_calculation_mode:
             case UsageCalculationMode.PERIODIC:

@@ -26,7 +26,7 @@ import msgspec
 
 from rating.error import MissingSeats
 from rating.explanation import SeatFee, Seats
-from rating.number import ONE, ZERO, multiply, rate, share
+from rating.number import ONE, ZERO, exact_share, multiply, rate, share
 from rating.part import Part, SeatScope
 from rating.period import Period
 from rating.price import BillingType, SeatBased, SeatProrationStrategy
@@ -130,7 +130,8 @@ def _entered(price: SeatBased, charge: Charge, history: Sequence[SeatChange]) ->
     floor = _floor(price, charge, history)
     if base.start == charge.service.start:
         return floor
-    return max(floor, _highest(history, Period(base.start, charge.service.start)))
+    earlier = msgspec.structs.replace(charge, service=Period(base.start, charge.service.start))
+    return max(floor, *(level.seats for level in _levels(price, earlier, history)))
 
 
 def _slices(levels: Sequence[_Level], *, bottom: int, minimum: int) -> Iterator[_Slice]:
@@ -162,7 +163,8 @@ def _slice_parts(price: SeatBased, charge: Charge, found: _Slice) -> Iterator[Pa
         )
         each = rate(share(step.tier.price, part=found.days, whole=full_days))
         description = _description(charge, found)
-        yield Part(step.units, each, amount, why, description, seat_scope=found.scope)
+        exact = exact_share(whole, part=found.days, whole=full_days)
+        yield Part(step.units, each, amount, why, description, seat_scope=found.scope, exact=exact)
 
 
 def _description(charge: Charge, found: _Slice) -> str | None:
@@ -188,7 +190,9 @@ def _fee(price: SeatBased, charge: Charge, step: Step, *, days: int) -> Part:
     why = SeatFee(price.seat_metric_id, step.number, fee, days, full_days, amount)
     bottom = int(step.over) + 1
     scope = SeatScope.INCLUDED if bottom <= price.contracted_minimum_seats else SeatScope.OVERAGE
-    return Part(ONE, fee if days == full_days else None, amount, why, f"flat fee, tier {step.number}", seat_scope=scope)
+    rate_shown = fee if days == full_days else None
+    exact = exact_share(fee, part=days, whole=full_days)
+    return Part(ONE, rate_shown, amount, why, f"flat fee, tier {step.number}", seat_scope=scope, exact=exact)
 
 
 def _by_day(history: Sequence[SeatChange], period: Period) -> list[_Level]:

@@ -4,7 +4,7 @@ A part is a quantity at a rate with its exact amount and its explanation. Nothin
 parts into lines. Seats have a module of their own, `rating.seat`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import assert_never
 
@@ -20,7 +20,7 @@ from rating.explanation import (
     TierUsage,
     VolumeUsage,
 )
-from rating.number import EXACT, ONE, ZERO, ceiling, multiply, plain, share, subtract
+from rating.number import EXACT, ONE, ZERO, ceiling, exact_share, multiply, plain, share, subtract
 from rating.part import Part, display
 from rating.period import Frequency, Period
 from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume, metric_of
@@ -32,27 +32,30 @@ from rating.usage import Usage, UsageKey, by_amount, by_group, read
 
 __all__ = ["Part", "parts", "usage_keys"]
 
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_ON_DEMAND = Frequency.ON_DEMAND
 
-def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, Sequence[SeatChange]]) -> Iterator[Part]:
+
+def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, Sequence[SeatChange]]) -> Iterable[Part]:
     """At least one part for every charge, also when nothing was used: the line says so.
 
     Only what is billed on demand, and overages of seats, have none when there is nothing to bill.
     """
     match charge.price.structure:
         case OneTime() as price:
-            yield Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price))
+            return [Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price))]
         case Fixed() as price:
-            yield _fixed(price, charge)
+            return [_fixed(price, charge)]
         case Linear() as price:
-            yield from _linear(price, charge, usage)
+            return _linear(price, charge, usage)
         case Package() as price:
-            yield from _package(price, charge, usage)
+            return _package(price, charge, usage)
         case Graduated() as price:
-            yield from _graduated(price, charge, usage)
+            return _graduated(price, charge, usage)
         case Volume() as price:
-            yield from _volume(price, charge, usage)
+            return _volume(price, charge, usage)
         case SeatBased() as price:
-            yield from seat_parts(price, charge, seats)
+            return seat_parts(price, charge, seats)
         case never:
             assert_never(never)
 
@@ -81,7 +84,8 @@ def _fixed(price: Fixed, charge: Charge) -> Part:
     explanation = FixedFee(price.price, days, full_days, amount)
     if days == full_days:
         return Part(ONE, price.price, amount, explanation)
-    return Part(ONE, None, amount, explanation, f"{days} of {full_days} days")
+    exact = exact_share(price.price, part=days, whole=full_days)
+    return Part(ONE, None, amount, explanation, f"{days} of {full_days} days", exact=exact)
 
 
 def _linear(price: Linear, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
@@ -243,7 +247,7 @@ def _readings(charge: Charge, usage: Mapping[UsageKey, Usage]) -> tuple[Reading,
     keys = usage_keys(charge)
     now = read(usage, keys[0])
     before = read(usage, keys[1]).quantity if len(keys) > 1 else None
-    if before is not None and charge.price.billing_frequency is Frequency.ON_DEMAND and before == 0:
+    if before is not None and charge.price.billing_frequency is _ON_DEMAND and before == 0:
         # On demand nothing is billed, and no tier entered, before the first usage.
         before = None
     return now, before
@@ -251,7 +255,7 @@ def _readings(charge: Charge, usage: Mapping[UsageKey, Usage]) -> tuple[Reading,
 
 def _is_idle(charge: Charge, reading: Reading, before: Decimal | None = None) -> bool:
     """On demand a day that adds no usage has nothing to bill (case 34)."""
-    return charge.price.billing_frequency is Frequency.ON_DEMAND and reading.quantity == (before or ZERO)
+    return charge.price.billing_frequency is _ON_DEMAND and reading.quantity == (before or ZERO)
 
 
 def _unmoved(step: Step) -> Step:

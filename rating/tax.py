@@ -15,7 +15,7 @@ import msgspec
 from rating.error import InvalidTax
 from rating.invoice import BillWarning
 from rating.item import Draft
-from rating.number import ONE, ZERO, check
+from rating.number import ONE, ZERO, check, nearest
 from rating.price import Price
 
 
@@ -63,7 +63,7 @@ def add_tax(draft: Draft) -> None:
         rate = item.tax_rate
         if rate:
             ratio = ratios.get(id(rate)) or ratios.setdefault(id(rate), rate.as_integer_ratio())
-            item.tax_minor = _tax(item.net_minor, ratio)
+            item.tax_minor = nearest(item.net_minor * ratio[0], ratio[1])
             item.taxed = item.net_minor, item.tax_minor
     for taking in draft.takings:
         rate = taking.tax_rate
@@ -71,13 +71,6 @@ def add_tax(draft: Draft) -> None:
             ratio = ratios[id(rate)]
             for item, amount in taking.shares:
                 net, tax_before = item.taxed[0] - amount, item.taxed[1]
-                tax = _tax(net, ratio)
+                tax = nearest(net * ratio[0], ratio[1])
                 item.taxed = net, tax
                 taking.tax_minor += tax - tax_before
-
-
-def _tax(net_minor: int, ratio: tuple[int, int]) -> int:
-    """The one rounding, half away from zero, in whole numbers."""
-    if net_minor < 0:
-        return -_tax(-net_minor, ratio)
-    return (2 * net_minor * ratio[0] + ratio[1]) // (2 * ratio[1])

@@ -98,6 +98,10 @@ class GrantTerms(msgspec.Struct, frozen=True):
     restrict_to_prices: tuple[str, ...] = ()
 
 
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_ON_DEMAND = Frequency.ON_DEMAND
+
+
 def pace_setter(prices: Sequence[Price]) -> Price | None:
     """The price whose periods a nominal discount or a plan minimum recurs with.
 
@@ -119,7 +123,7 @@ def covered(prices: Sequence[Price], restriction: Collection[str]) -> list[Price
 
 def is_minimum_price(price: Price) -> bool:
     """Whether a minimum can cover the price: only usage counts, and only where there are periods (spec section 10)."""
-    return metric_of(price.structure) is not None and price.billing_frequency is not Frequency.ON_DEMAND
+    return metric_of(price.structure) is not None and price.billing_frequency is not _ON_DEMAND
 
 
 def check_discount(discount: Discount, *, prices: Sequence[Price], key: str) -> None:

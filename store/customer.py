@@ -81,6 +81,7 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None = None
+    parent: UUID | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +118,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 _INSERT = """
 with made as (
     insert into customer (account, id, legal_name, label, url, tax_status, status, address, contacts, custom_properties,
-        created_at, updated_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        parent, created_at, updated_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
     returning account, id, created_at
 )
 insert into customer_alias (account, id, customer, value, created_at)
@@ -134,7 +135,7 @@ async def create(conn: Connection, account: int, *, customer: Customer) -> None:
 # One customer, by the primary key.
 _GET = """
 select id, legal_name, label, url, tax_status, status, address, contacts, custom_properties, created_at, updated_at,
-    archived_at
+    archived_at, parent
 from customer where account = $1 and id = $2
 """
 
@@ -167,7 +168,7 @@ async def by_alias(conn: Connection, account: int, *, alias: str) -> Customer:
 # Changes everything a customer's owner may change, by the primary key.
 _UPDATE = """
 update customer set legal_name = $3, label = $4, url = $5, tax_status = $6, status = $7, address = $8, contacts = $9,
-    custom_properties = $10, updated_at = $11, archived_at = $12
+    custom_properties = $10, parent = $11, updated_at = $12, archived_at = $13
 where account = $1 and id = $2
 """
 
@@ -180,7 +181,7 @@ async def update(conn: Connection, account: int, *, customer: Customer) -> None:
 # Lists customers, newest or oldest first, by the primary key; the filters are checked row by row.
 _LIST = both_ways("""
 select id, legal_name, label, url, tax_status, status, address, contacts, custom_properties, created_at, updated_at,
-    archived_at
+    archived_at, parent
 from customer
 where account = $1 and ($2::uuid is null or id > $2) and ($3::uuid is null or id < $3)
     and ($5::text is null or position(lower($5) in lower(legal_name)) > 0)
@@ -270,6 +271,7 @@ def _values(customer: Customer) -> tuple[Any, ...]:
     return (
         *(customer.id, customer.legal_name, customer.label, customer.url, customer.tax_status, customer.status),
         *(_json(customer.address), _json(customer.contacts), _json(customer.custom_properties)),
+        customer.parent,
     )
 
 

@@ -20,9 +20,10 @@ import structlog
 from rating.error import RatingError
 from rating.period import day_start
 from rating.schedule import Schedule
-from store import price
+from store import phase, price
 from store.db import Connection
-from store.schedule import BillingSchedule, Phase, phase_of, terms
+from store.phase import Phase
+from store.schedule import BillingSchedule, TaxChoice, tax_choices, terms
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,8 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     bill_date: date
     auto_issue: bool
     particulars: dict[str, Any]
+    is_rolled_up: bool = False
+    tax_rates: tuple[TaxChoice, ...] = ()
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +69,8 @@ async def is_due(conn: Connection, *, now: datetime) -> bool:
 
 # Claims due schedules, the longest waiting first, by billing_schedule_due; those of another run are skipped.
 _CLAIM = """
-select account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, next_bill_date,
-    next_bill_at, created_at, updated_at
+select account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, is_rolled_up,
+    tax_rates, next_bill_date, next_bill_at, created_at, updated_at
 from billing_schedule
 where greatest(next_bill_at, parked_until) <= $1 and next_bill_at is not null and archived_at is null
 order by greatest(next_bill_at, parked_until)
@@ -81,32 +84,20 @@ async def claim(conn: Connection, *, now: datetime, limit: int) -> list[StoredSc
     rows = await conn.fetch(_CLAIM, now, limit)
     found = await _with_phases(conn, rows)
     prices = await price.load(
-        conn, [(account, one) for account, s in found for phase in s.phases for one in phase.prices]
+        conn, [(account, one) for account, s in found for part in s.phases for one in part.prices]
     )
     claimed: list[StoredSchedule] = []
     for account, one in found:
         try:
-            known = {price_id: prices[account, price_id] for phase in one.phases for price_id in phase.prices}
+            known = {price_id: prices[account, price_id] for part in one.phases for price_id in part.prices}
             claimed.append(_stored(account, one, terms(one, known)))
         except (KeyError, RatingError) as exc:
             await _park_unreadable(conn, account, one.id, why=exc, until=now + UNREADABLE_RETRY)
     return claimed
 
 
-# The phases of these schedules, by the unique key on their place.
-_PHASES = """
-select account, id, schedule, name, start_date, end_date, price_ids, created_at
-from unnest($1::integer[], $2::uuid[]) as wanted (account, schedule) join billing_phase using (account, schedule)
-order by account, schedule, position
-"""
-
-
 async def _with_phases(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[tuple[int, BillingSchedule]]:
-    accounts, schedules = [row["account"] for row in rows], [row["id"] for row in rows]
-    phases: dict[tuple[int, UUID], tuple[Phase, ...]] = {}
-    for row in await conn.fetch(_PHASES, accounts, schedules):
-        key = row["account"], row["schedule"]
-        phases[key] = (*phases.get(key, ()), phase_of(row))
+    phases = await phase.load(conn, [(row["account"], row["id"]) for row in rows])
     return [(row["account"], _schedule(row, phases[row["account"], row["id"]])) for row in rows]
 
 
@@ -157,7 +148,8 @@ async def _park_unreadable(conn: Connection, account: int, schedule: UUID, *, wh
 
 def _schedule(row: asyncpg.Record, phases: tuple[Phase, ...]) -> BillingSchedule:
     fields = {name: value for name, value in row.items() if name != "account"}
-    return BillingSchedule(**fields | {"particulars": msgspec.json.decode(row["particulars"]), "phases": phases})
+    decoded = {"particulars": msgspec.json.decode(row["particulars"]), "tax_rates": tax_choices(row["tax_rates"])}
+    return BillingSchedule(**fields | decoded | {"phases": phases})
 
 
 def _stored(account: int, schedule: BillingSchedule, known: Schedule) -> StoredSchedule:
@@ -171,4 +163,6 @@ def _stored(account: int, schedule: BillingSchedule, known: Schedule) -> StoredS
         bill_date=schedule.next_bill_date,
         auto_issue=schedule.auto_issue,
         particulars=schedule.particulars,
+        is_rolled_up=schedule.is_rolled_up,
+        tax_rates=schedule.tax_rates,
     )

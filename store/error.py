@@ -11,6 +11,11 @@ StoreError
 |- ScheduleArchived  SCHEDULE_ARCHIVED
 |- MetricInUse       METRIC_IN_USE        a price reads it
 |- MetricNameTaken   METRIC_NAME_TAKEN
+|- CustomerCycle     CUSTOMER_CYCLE       a customer would be its own ancestor
+|- NotAParent        NOT_A_PARENT         a roll-up of a customer without children
+|- GrantDrawn        GRANT_DRAWN          an invoice has drawn on the grant
+|- TaxRateInUse      TAX_RATE_IN_USE      a billing schedule names it
+|- TaxRateArchived   TAX_RATE_ARCHIVED
 
 `key` names the field of the request that the problem is with, where there is one.
 """
@@ -84,3 +89,33 @@ class MetricNameTaken(StoreError):
     """Another usage metric has this name. Choose another."""
 
     code = "METRIC_NAME_TAKEN"
+
+
+class CustomerCycle(StoreError):
+    """The parent is the customer itself or one of its children. Choose another."""
+
+    code = "CUSTOMER_CYCLE"
+
+
+class NotAParent(StoreError):
+    """A schedule rolls up the usage of children, and this customer has none. Set `parentId` on them first."""
+
+    code = "NOT_A_PARENT"
+
+
+class GrantDrawn(StoreError):
+    """An invoice has drawn on this credit grant, so it stays."""
+
+    code = "GRANT_DRAWN"
+
+
+class TaxRateInUse(StoreError):
+    """A billing schedule names this tax rate, so it cannot be deleted. Archive it."""
+
+    code = "TAX_RATE_IN_USE"
+
+
+class TaxRateArchived(StoreError):
+    """The tax rate is archived: it does not change, and no schedule takes it any more."""
+
+    code = "TAX_RATE_ARCHIVED"

@@ -1,8 +1,9 @@
 """Invoices: how they are kept, and how they are read back.
 
     invoice -> groups (one per product) -> lines        plus, per invoice, the charges it has billed
+                                                        and what it took from credit grants (store/credit.py)
 
-Nothing that can be derived is stored: totals are sums over lines. Saving is COPY, four tables for any number of
+Nothing that can be derived is stored: totals are sums over lines. Saving is COPY, five tables for any number of
 invoices.
 """
 
@@ -15,7 +16,9 @@ from uuid import UUID
 import msgspec
 
 from rating import explanation
-from rating.invoice import Bill, Group
+from rating.invoice import Bill, BillWarning, Group, Line
+from store import credit
+from store.credit import NewDraw
 from store.customer import Snapshot
 from store.db import Connection
 from store.page import Listing, Page, both_ways
@@ -54,6 +57,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     is_customer_archived: bool
     net_minor: int
     tax_minor: int
+    warnings: tuple[BillWarning, ...]
     calculated_at: datetime
     created_at: datetime
     updated_at: datetime
@@ -91,6 +95,8 @@ class StoredLine(msgspec.Struct, frozen=True, kw_only=True):
     product: UUID | None
     service_start: date
     service_end: date
+    kind: str
+    credit_grant: str | None
     explanation: msgspec.Raw
 
 
@@ -113,34 +119,24 @@ async def save(conn: Connection, invoices: Sequence[NewInvoice], *, new_id: Call
         "invoice_line_group",
         columns=_GROUP,
         records=[
-            (i.account, group_id, i.id, n, i.titles[group.product_id], UUID(group.product_id))
-            for i, group, group_id, n in groups
+            (i.account, group_id, i.id, n, _title(i, group), _id(group.product_id)) for i, group, group_id, n in groups
         ],
     )
     await conn.copy_records_to_table("invoice_line", columns=_LINE, records=lines)
     charges = [row for invoice in invoices for row in _charges(invoice)]
     await conn.copy_records_to_table("invoice_charge", columns=_CHARGE, records=charges)
+    await credit.take(conn, [draw for invoice in invoices for draw in _draws(invoice)], new_id=new_id, now=now)
 
 
 _HEADER = (
-    *(
-        "account",
-        "id",
-        "customer",
-        "schedule",
-        "reason",
-        "bill_date",
-        "status",
-        "currency",
-        "period_start",
-        "period_end",
-    ),
-    *("customer_snapshot", "particulars", "calculated_at", "created_at", "updated_at"),
+    *("account", "id", "customer", "schedule", "reason", "bill_date", "status", "currency", "period_start"),
+    *("period_end", "customer_snapshot", "particulars", "warnings", "calculated_at", "created_at", "updated_at"),
 )
 _GROUP = ("account", "id", "invoice", "index", "title", "product")
 _LINE = (
     *("account", "id", "invoice", "group_id", "index", "title", "description", "quantity", "rate", "rate_display"),
-    *("net_minor", "tax_minor", "price", "product", "service_start", "service_end", "explanation"),
+    *("net_minor", "tax_rate", "tax_minor", "price", "product", "service_start", "service_end", "kind"),
+    *("credit_grant", "explanation"),
 )
 _CHARGE = ("account", "invoice", "schedule", "price", "service_start", "service_end", "reason", "is_live")
 
@@ -150,35 +146,60 @@ def _header(invoice: NewInvoice, *, now: datetime) -> tuple[Any, ...]:
     return (
         *(invoice.account, invoice.id, invoice.customer, invoice.schedule, invoice.reason, bill.bill_date, "DRAFT"),
         *(bill.currency, bill.period.start, bill.period.end),
-        *(_json(invoice.snapshot), _json(invoice.particulars), now, now, now),
+        *(_json(invoice.snapshot), _json(invoice.particulars), _json(bill.warnings), now, now, now),
     )
+
+
+def _title(invoice: NewInvoice, group: Group) -> str:
+    """A group of a product is called after it; what concerns the whole bill brings its own title."""
+    return group.title or invoice.titles[group.product_id or ""]
 
 
 def _lines(
     invoice: NewInvoice, group: Group, group_id: UUID, *, new_id: Callable[[], UUID]
 ) -> Iterator[tuple[Any, ...]]:
     for n, line in enumerate(group.lines):
-        yield (
-            *(invoice.account, new_id(), invoice.id, group_id, n, line.title, line.description),
-            *(
-                line.quantity,
-                line.rate,
-                line.rate_display,
-                line.net_minor,
-                0,
-                UUID(line.price_id),
-                UUID(line.product_id),
-            ),
-            *(line.service.start, line.service.end, explanation.encode(line.explanation).decode()),
-        )
+        yield (invoice.account, new_id(), invoice.id, group_id, n, *_line_values(line))
+
+
+def _line_values(line: Line) -> tuple[Any, ...]:
+    return (
+        *(line.title, line.description, line.quantity, line.rate, line.rate_display),
+        *(line.net_minor, line.tax_rate, line.tax_minor, _id(line.price_id), _id(line.product_id)),
+        *(
+            line.service.start,
+            line.service.end,
+            line.kind,
+            line.grant_id,
+            explanation.encode(line.explanation).decode(),
+        ),
+    )
 
 
 def _charges(invoice: NewInvoice) -> Iterator[tuple[Any, ...]]:
     for charge in invoice.bill.charges:
         yield (
             *(invoice.account, invoice.id, invoice.schedule, UUID(charge.price.id)),
-            *(charge.service.start, charge.service.end, invoice.reason, True),
+            *(charge.service.start, charge.service.end, charge.reason, True),
         )
+
+
+def _draws(invoice: NewInvoice) -> Iterator[NewDraw]:
+    names = {line.grant_id: line.title for line in invoice.bill.lines()}
+    for draw in invoice.bill.draws:
+        yield NewDraw(
+            account=invoice.account,
+            customer=invoice.customer,
+            schedule=invoice.schedule,
+            invoice=invoice.id,
+            bill_date=invoice.bill.bill_date,
+            name=names[draw.grant_id],
+            draw=draw,
+        )
+
+
+def _id(text: str | None) -> UUID | None:
+    return None if text is None else UUID(text)
 
 
 def _json(value: Any) -> str:
@@ -190,7 +211,7 @@ _GET = """
 select invoice.id, invoice.customer, invoice.schedule, invoice.bill_date, invoice.status, invoice.currency,
     invoice.number_prefix, invoice.number, invoice.period_start, invoice.period_end, invoice.customer_snapshot,
     invoice.particulars, customer.archived_at is not null as is_customer_archived, total.net_minor, total.tax_minor,
-    invoice.calculated_at, invoice.created_at, invoice.updated_at
+    invoice.warnings, invoice.calculated_at, invoice.created_at, invoice.updated_at
 from invoice
 join customer on customer.account = invoice.account and customer.id = invoice.customer
 cross join lateral (
@@ -220,7 +241,7 @@ with page as (
 select page.id, page.customer, page.schedule, page.bill_date, page.status, page.currency,
     page.number_prefix, page.number, page.period_start, page.period_end, page.customer_snapshot,
     page.particulars, customer.archived_at is not null as is_customer_archived, total.net_minor, total.tax_minor,
-    page.calculated_at, page.created_at, page.updated_at
+    page.warnings, page.calculated_at, page.created_at, page.updated_at
 from page
 join customer on customer.account = page.account and customer.id = page.customer
 cross join lateral (
@@ -249,7 +270,12 @@ async def listing(conn: Connection, account: int, *, page: Page, only: Filter) -
 def _invoice(row: Any) -> Invoice:
     fields = dict(row)
     snapshot = msgspec.json.decode(fields.pop("customer_snapshot"), type=Snapshot)
-    return Invoice(**fields | {"snapshot": snapshot, "particulars": msgspec.json.decode(fields["particulars"])})
+    decoded = {
+        "snapshot": snapshot,
+        "particulars": msgspec.json.decode(fields["particulars"]),
+        "warnings": msgspec.json.decode(fields["warnings"], type=tuple[BillWarning, ...]),
+    }
+    return Invoice(**fields | decoded)
 
 
 # A page of an invoice's groups, in the order in which they stand on it (ids are made in that order).
@@ -278,7 +304,7 @@ async def groups(conn: Connection, account: int, invoice: UUID, *, page: Page) -
 _LINES = both_ways("""
 select l.id, l.invoice, l.group_id, l.index, l.title, l.description, l.quantity, l.rate, l.rate_display,
     invoice.currency, l.net_minor, l.tax_rate, l.tax_minor, l.price, l.product, l.service_start, l.service_end,
-    l.explanation
+    l.kind, l.credit_grant, l.explanation
 from invoice_line l
 join invoice on invoice.account = l.account and invoice.id = l.invoice
 where l.account = $1 and l.invoice = $2 and ($3::uuid is null or l.id > $3) and ($4::uuid is null or l.id < $4)

@@ -1,6 +1,7 @@
 """Prices: how they are kept.
 
     price -> structure as JSON in the reference's field names, checked by rating.price on the way in
+    price -> conditions, what it says beside its structure: usageCalculationPeriod and our extensions
 
 rating.price.Price is made of it on the way out. Nothing but a price's name and status ever changes: another amount is
 another price.
@@ -18,8 +19,9 @@ import msgspec
 import structlog
 
 from rating.error import RatingError
+from rating.number import to_json
 from rating.period import Frequency
-from rating.price import BillingType, Price, decode_structure
+from rating.price import BillingType, Commitment, Price, UsageCalculationPeriod, decode_structure
 from store.db import Connection
 from store.error import NotFound, PriceInUse, ProductArchived
 from store.page import Listing, Page, both_ways
@@ -45,6 +47,16 @@ class StoredPrice(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
+class _Conditions(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What a price says beside its structure, as it is kept."""
+
+    usage_calculation_period: UsageCalculationPeriod | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    commitment: Commitment | None = None
+    prices_by_group: dict[str, Decimal] | None = None
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Which prices a list shows; None means any. The name is found anywhere, in any case."""
 
@@ -59,9 +71,9 @@ _HOLD_PRODUCT = "select archived_at is null from product where account = $1 and 
 
 # Makes a price.
 _INSERT = """
-insert into price (account, id, product, name, currency, structure, billing_frequency, billing_type, status, created_at,
-    updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+insert into price (account, id, product, name, currency, structure, billing_frequency, billing_type, conditions, status,
+    created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 
 
@@ -75,14 +87,16 @@ async def create(conn: Connection, account: int, *, price: StoredPrice) -> None:
         raise ProductArchived(key="productId")
     values = (
         *(price.id, UUID(terms.product_id), terms.name, terms.currency, bytes(price.structure).decode()),
-        *(terms.billing_frequency, terms.billing_type, price.status, price.created_at, price.updated_at),
+        *(terms.billing_frequency, terms.billing_type, _conditions(terms)),
+        *(price.status, price.created_at, price.updated_at),
     )
     await conn.execute(_INSERT, account, *values)
 
 
 # Prices by the primary key.
 _GET = """
-select id, product, name, currency, structure, billing_frequency, billing_type, status, created_at, updated_at
+select id, product, name, currency, structure, billing_frequency, billing_type, conditions, status, created_at,
+    updated_at
 from price where account = $1 and id = any($2::uuid[])
 """
 
@@ -109,7 +123,7 @@ async def get(conn: Connection, account: int, *, price: UUID) -> StoredPrice:
 
 # The prices of schedules of any accounts, by the primary key. Serves billing.
 _LOAD = """
-select account, id, product, name, currency, structure, billing_frequency, billing_type
+select account, id, product, name, currency, structure, billing_frequency, billing_type, conditions
 from unnest($1::integer[], $2::uuid[]) as wanted (account, id) join price using (account, id)
 """
 
@@ -129,7 +143,8 @@ async def load(conn: Connection, prices: Iterable[tuple[int, UUID]]) -> dict[tup
 # Changes what may change of a price, by the primary key; a null status leaves it as it is.
 _UPDATE = """
 update price set name = $3, status = coalesce($4, status), updated_at = $5 where account = $1 and id = $2
-returning id, product, name, currency, structure, billing_frequency, billing_type, status, created_at, updated_at
+returning id, product, name, currency, structure, billing_frequency, billing_type, conditions, status, created_at,
+    updated_at
 """
 
 
@@ -152,7 +167,8 @@ _IS_USED = "select exists (select from billing_phase where account = $1 and pric
 # Deletes a price, by the primary key.
 _DELETE = """
 delete from price where account = $1 and id = $2
-returning id, product, name, currency, structure, billing_frequency, billing_type, status, created_at, updated_at
+returning id, product, name, currency, structure, billing_frequency, billing_type, conditions, status, created_at,
+    updated_at
 """
 
 
@@ -169,7 +185,8 @@ async def delete(conn: Connection, account: int, *, price: UUID) -> StoredPrice:
 
 # Lists prices, newest or oldest first, by the primary key, those of one product by price_product.
 _LIST = both_ways("""
-select id, product, name, currency, structure, billing_frequency, billing_type, status, created_at, updated_at
+select id, product, name, currency, structure, billing_frequency, billing_type, conditions, status, created_at,
+    updated_at
 from price
 where account = $1 and ($2::uuid is null or id > $2) and ($3::uuid is null or id < $3)
     and ($5::uuid is null or product = $5) and ($6::text is null or currency = $6)
@@ -221,7 +238,19 @@ def _stored_price(row: asyncpg.Record) -> StoredPrice:
     )
 
 
+def _conditions(terms: Price) -> str:
+    said = _Conditions(
+        terms.usage_calculation_period,
+        terms.minimum,
+        terms.maximum,
+        terms.commitment,
+        None if terms.prices_by_group is None else dict(terms.prices_by_group),
+    )
+    return to_json(said).decode()
+
+
 def _terms(row: asyncpg.Record) -> Price:
+    said = msgspec.json.decode(row["conditions"], type=_Conditions)
     return Price(
         id=str(row["id"]),
         product_id=str(row["product"]),
@@ -230,4 +259,9 @@ def _terms(row: asyncpg.Record) -> Price:
         structure=decode_structure(row["structure"].encode()),
         billing_frequency=Frequency(row["billing_frequency"]),
         billing_type=BillingType(row["billing_type"]),
+        usage_calculation_period=said.usage_calculation_period,
+        minimum=said.minimum,
+        maximum=said.maximum,
+        commitment=said.commitment,
+        prices_by_group=said.prices_by_group,
     )

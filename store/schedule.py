@@ -1,13 +1,13 @@
 """Billing schedules: how they are kept.
 
-    billing_schedule -> billing_phase -> price_ids
+    billing_schedule -> billing_phase (store/phase.py) -> price_ids
 
-The API's dates are inclusive and are kept so; `terms` turns them into rating's half-open ones, and nothing else does.
+The API's dates are inclusive and are kept so; `terms` turns them into rating's half-open ones.
 What the engine does not read (purchase order number, label, memo ...) is one JSON object, `particulars`. How the
 billing run claims, moves on and parks schedules is in store/due.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -20,9 +20,11 @@ import msgspec
 from rating import schedule as rating
 from rating.period import day_start
 from rating.price import Price
+from store import phase
 from store.db import Connection
 from store.error import NotFound
 from store.page import Listing, Page, both_ways
+from store.phase import Phase
 
 _DAY = timedelta(days=1)
 
@@ -36,15 +38,11 @@ class Status(StrEnum):
     COMPLETED = "COMPLETED"
 
 
-class Phase(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of a schedule with its prices; dates inclusive, without an end it goes on."""
+class TaxChoice(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A tax rate that was chosen by hand for a price."""
 
-    id: UUID
-    name: str | None
-    start_date: date
-    end_date: date | None
-    prices: tuple[UUID, ...]
-    created_at: datetime
+    price_id: UUID
+    tax_rate_id: UUID
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -69,6 +67,8 @@ class BillingSchedule(msgspec.Struct, frozen=True, kw_only=True):
     phases: tuple[Phase, ...]
     created_at: datetime
     updated_at: datetime
+    is_rolled_up: bool = False
+    tax_rates: tuple[TaxChoice, ...] = ()
     archived_at: datetime | None = None
     next_bill_date: date | None = None
     next_bill_at: datetime | None = None
@@ -103,10 +103,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 def terms(schedule: BillingSchedule, prices: Mapping[UUID, Price]) -> rating.Schedule:
     """The schedule as rating reads it; raises what rating says is wrong with it."""
-    phases = tuple(
-        rating.Phase(phase.start_date, _after(phase.end_date), tuple(prices[price] for price in phase.prices))
-        for phase in schedule.phases
-    )
+    phases = tuple(phase.rated(one, prices) for one in schedule.phases)
     anchor_day = schedule.recurrence_day or schedule.start_date.day
     return rating.Schedule(str(schedule.id), schedule.start_date, _after(schedule.end_date), anchor_day, phases)
 
@@ -120,8 +117,8 @@ def due_on(schedule: BillingSchedule, day: date | None, *, zone: ZoneInfo) -> Bi
 # Makes a schedule.
 _INSERT = """
 insert into billing_schedule (account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue,
-    particulars, next_bill_date, next_bill_at, created_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    particulars, is_rolled_up, tax_rates, next_bill_date, next_bill_at, created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 """
 
 
@@ -132,14 +129,14 @@ async def create(conn: Connection, account: int, *, schedule: BillingSchedule) -
         await conn.execute(_INSERT, account, *values)
     except asyncpg.ForeignKeyViolationError as exc:
         raise NotFound(f"There is no customer {schedule.customer}.", key="customerId") from exc
-    await _put_phases(conn, account, schedule=schedule)
+    await phase.put(conn, account, schedule=schedule.id, phases=schedule.phases)
 
 
 # Changes everything of a schedule but its customer and clears what it was parked for, by the primary key.
 _UPDATE = """
 update billing_schedule set is_draft = $3, start_date = $4, end_date = $5, recurrence_day = $6, auto_issue = $7,
-    particulars = $8, next_bill_date = $9, next_bill_at = $10, updated_at = $11, archived_at = $12,
-    parked_reason = null, parked_detail = null, parked_until = null
+    particulars = $8, is_rolled_up = $9, tax_rates = $10, next_bill_date = $11, next_bill_at = $12, updated_at = $13,
+    archived_at = $14, parked_reason = null, parked_detail = null, parked_until = null
 where account = $1 and id = $2
 """
 
@@ -148,24 +145,7 @@ async def update(conn: Connection, account: int, *, schedule: BillingSchedule) -
     """Keep a schedule's new state; the caller has read it for update in this transaction."""
     values = (*_values(schedule), schedule.updated_at, schedule.archived_at)
     await conn.execute(_UPDATE, account, schedule.id, *values)
-    await _put_phases(conn, account, schedule=schedule)
-
-
-# Makes a phase or changes it; a phase keeps its id as long as its place. By the unique key on place.
-_PUT_PHASE = """
-insert into billing_phase (account, id, schedule, position, name, start_date, end_date, price_ids, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-on conflict (account, schedule, position) do update set name = excluded.name, start_date = excluded.start_date,
-    end_date = excluded.end_date, price_ids = excluded.price_ids
-"""
-
-
-async def _put_phases(conn: Connection, account: int, *, schedule: BillingSchedule) -> None:
-    rows = [
-        (account, p.id, schedule.id, place, p.name, p.start_date, p.end_date, list(p.prices), p.created_at)
-        for place, p in enumerate(schedule.phases)
-    ]
-    await conn.executemany(_PUT_PHASE, rows)
+    await phase.put(conn, account, schedule=schedule.id, phases=schedule.phases)
 
 
 # Locks one schedule before it is read and changed, by the primary key; a billing run skips it meanwhile.
@@ -173,8 +153,8 @@ _LOCK = "select from billing_schedule where account = $1 and id = $2 for update"
 
 # One schedule, by the primary key; its last invoice by invoice_once.
 _GET = """
-select id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, next_bill_date,
-    next_bill_at, parked_reason, parked_detail, parked_until, created_at, updated_at, archived_at,
+select id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, is_rolled_up, tax_rates,
+    next_bill_date, next_bill_at, parked_reason, parked_detail, parked_until, created_at, updated_at, archived_at,
     billing_schedule_status(is_draft, start_date, end_date, next_bill_date, $3) as status,
     (select invoice.id from invoice
         where invoice.account = $1 and invoice.schedule = $2 and invoice.status <> 'VOIDED'
@@ -192,7 +172,8 @@ async def get(
     row = await conn.fetchrow(_GET, account, schedule, today)
     if row is None:
         raise NotFound(f"There is no billing schedule {schedule}.")
-    return _schedule(row, await _phases(conn, account, schedules=[schedule]))
+    phases = await phase.load(conn, [(account, schedule)])
+    return _schedule(row, phases[account, schedule])
 
 
 # How far a schedule is billed: the last date by invoice_customer, the charges that end with it by invoice_charge_once.
@@ -211,8 +192,8 @@ async def billed(conn: Connection, account: int, *, schedule: BillingSchedule) -
 
 # Lists schedules, newest or oldest first, by the primary key; the filters are checked row by row.
 _LIST = both_ways("""
-select id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, next_bill_date,
-    next_bill_at, parked_reason, parked_detail, parked_until, created_at, updated_at, archived_at,
+select id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, is_rolled_up, tax_rates,
+    next_bill_date, next_bill_at, parked_reason, parked_detail, parked_until, created_at, updated_at, archived_at,
     billing_schedule_status(is_draft, start_date, end_date, next_bill_date, $5) as status,
     (select invoice.id from invoice
         where invoice.account = $1 and invoice.schedule = billing_schedule.id and invoice.status <> 'VOIDED'
@@ -259,43 +240,17 @@ async def listing(conn: Connection, account: int, *, where: Filter, page: Page) 
     )
     rows = await conn.fetch(_LIST[page.reads_down], account, page.above, page.below, page.fetch_limit, *wanted)
     total = await conn.fetchval(_COUNT, account, *wanted)
-    phases = await _phases(conn, account, schedules=[row["id"] for row in rows])
-    return page.cut([_schedule(row, phases) for row in rows], total=total)
+    phases = await phase.load(conn, [(account, row["id"]) for row in rows])
+    return page.cut([_schedule(row, phases[account, row["id"]]) for row in rows], total=total)
 
 
-# The phases of schedules, by the unique key on their place.
-_PHASES = """
-select id, schedule, name, start_date, end_date, price_ids, created_at
-from billing_phase where account = $1 and schedule = any($2::uuid[])
-order by schedule, position
-"""
-
-
-async def _phases(conn: Connection, account: int, *, schedules: Sequence[UUID]) -> dict[UUID, tuple[Phase, ...]]:
-    found: dict[UUID, tuple[Phase, ...]] = {}
-    for row in await conn.fetch(_PHASES, account, schedules):
-        found[row["schedule"]] = (*found.get(row["schedule"], ()), phase_of(row))
-    return found
-
-
-def phase_of(row: asyncpg.Record) -> Phase:
-    """A phase from its row."""
-    return Phase(
-        id=row["id"],
-        name=row["name"],
-        start_date=row["start_date"],
-        end_date=row["end_date"],
-        prices=tuple(row["price_ids"]),
-        created_at=row["created_at"],
-    )
-
-
-def _schedule(row: asyncpg.Record, phases: Mapping[UUID, tuple[Phase, ...]]) -> BillingSchedule:
+def _schedule(row: asyncpg.Record, phases: tuple[Phase, ...]) -> BillingSchedule:
     fields = dict(row)
     reason, detail, until = (fields.pop(f"parked_{name}") for name in ("reason", "detail", "until"))
     answers = {
-        "phases": phases[fields["id"]],
+        "phases": phases,
         "particulars": msgspec.json.decode(fields["particulars"]),
+        "tax_rates": tax_choices(fields["tax_rates"]),
         "parked": Parked(reason, detail, until) if reason is not None else None,
         "status": Status(fields["status"]),
     }
@@ -305,8 +260,18 @@ def _schedule(row: asyncpg.Record, phases: Mapping[UUID, tuple[Phase, ...]]) -> 
 def _values(schedule: BillingSchedule) -> tuple[Any, ...]:
     return (
         *(schedule.is_draft, schedule.start_date, schedule.end_date, schedule.recurrence_day, schedule.auto_issue),
-        *(msgspec.json.encode(schedule.particulars).decode(), schedule.next_bill_date, schedule.next_bill_at),
+        *(_json(schedule.particulars), schedule.is_rolled_up, _json(schedule.tax_rates)),
+        *(schedule.next_bill_date, schedule.next_bill_at),
     )
+
+
+def tax_choices(text: str) -> tuple[TaxChoice, ...]:
+    """The tax rates chosen by hand, from their column."""
+    return () if text == "[]" else msgspec.json.decode(text, type=tuple[TaxChoice, ...])
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _after(last_day: date | None) -> date | None:

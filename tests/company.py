@@ -59,6 +59,20 @@ async def schedule(api: Any, customer_id: str, prices: Sequence[str], *, start: 
     return str((await api.made("/billing-schedules", {**body, **changes}))["id"])
 
 
+def phase(prices: Sequence[str], start: str, end: str | None = None, **terms: Any) -> dict[str, Any]:
+    """A phase; dates inclusive."""
+    return {"priceIds": list(prices), "startDate": start, "endDate": end, **terms}
+
+
+async def invoices(api: Any) -> list[dict[str, Any]]:
+    """All invoices, in the order in which they were made."""
+    return list((await api.get("/invoices?sortOrder=ASC&limit=100")).body["items"])
+
+
+async def lines(api: Any, invoice: dict[str, Any]) -> list[dict[str, Any]]:
+    return list((await api.get(f"/invoices/{invoice['id']}/line-items?limit=100")).body["items"])
+
+
 async def contract(
     api: Any, structures: Sequence[dict[str, Any]], *, start: str, alias: str = "acme", **changes: Any
 ) -> str:

@@ -13,7 +13,24 @@ import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
-from api import account, alias, auth, customer, invoice, journal, metric, price, product, schedule, status, usage, wire
+from api import (
+    account,
+    alias,
+    auth,
+    balance,
+    credit,
+    customer,
+    invoice,
+    journal,
+    metric,
+    price,
+    product,
+    schedule,
+    status,
+    tax,
+    usage,
+    wire,
+)
 from meter import history, ingest
 from runtime import telemetry
 from runtime.errors import SettingsError
@@ -51,7 +68,7 @@ def make_app(
     app[wire.CLOCK] = clock
     app[REDIS] = redis
     app.add_routes([web.get("/health", _health), web.get("/ready", _ready), web.get("/metrics", _metrics)])
-    for resource in (account, customer, alias, product, price, schedule, invoice, usage):
+    for resource in (account, customer, alias, product, price, schedule, invoice, usage, credit, balance, tax):
         app.add_routes(_below_api(resource.routes()))
     app.add_routes(_below_api(metric.routes(history.fold_history)))
     taken = ingest.routes(redis, settings=settings, clock=clock, caller=wire.principal, worker=settings.http_worker)

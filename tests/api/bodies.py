@@ -44,6 +44,29 @@ def schedule(
     } | changes
 
 
+def tax_rate(**changes: Any) -> dict[str, Any]:
+    return {
+        "isPublished": True,
+        "name": "UK Sales Tax",
+        "invoiceName": "Value Added Tax",
+        "invoiceShortName": "VAT",
+        "amount": "0.2",
+        "country": "GB",
+    } | changes
+
+
+def credit(account_id: Any, customer_id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "sequenceAccountId": str(account_id),
+        "customerId": customer_id,
+        "name": "Onboarding credits",
+        "creditUnitType": "CURRENCY",
+        "currency": "USD",
+        "amount": 100,
+        "effectiveDate": "2025-01-01",
+    } | changes
+
+
 def changed(schedule: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The PUT that leaves a schedule as it is, with one thing changed. A new end is the phase's too."""
     fields = ("startDate", "endDate", "recurrenceDayOfMonth", "autoIssueInvoices", "rollUpBilling", "taxRates", "memo")

@@ -11,7 +11,8 @@ from rating.period import Frequency
 from rating.price import BillingType
 from rating.schedule import Schedule
 from store import schedule as schedules
-from store.schedule import Billed, BillingSchedule, Phase, Status
+from store.phase import Phase
+from store.schedule import Billed, BillingSchedule, Status
 from tests.build import day, fixed, price
 
 ID = UUID("0193f000-0000-7000-8000-000000000002")

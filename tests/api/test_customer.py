@@ -24,6 +24,7 @@ async def test_a_customer_is_shown_with_every_field_of_the_reference(api: Server
         "id": made["id"],
         "createdAt": "2025-03-10T12:00:00Z",
         "organizations": [],
+        "parentId": None,
         "legalName": "Acme Ltd",
         "address": bodies.customer()["address"] | {"line2": None, "state": None},
         "url": None,
@@ -127,7 +128,7 @@ async def test_archiving_again_changes_nothing(api: Server) -> None:
 
 # A change of a good request, and the code and field of its refusal.
 BAD_FIELDS: list[tuple[dict[str, Any], str, str | None]] = [
-    ({"parentId": NOWHERE}, "NOT_OFFERED_YET", "parentId"),
+    ({"parentId": NOWHERE}, "NOT_FOUND", "parentId"),
     ({"integrationIds": [{"service": "Xero", "id": "1"}]}, "NOT_OFFERED_YET", "integrationIds"),
     ({"pushToIntegrations": ["Xero"]}, "NOT_OFFERED_YET", "pushToIntegrations"),
     ({"taxStatus": "FREE"}, "INVALID_VALUE", "taxStatus"),

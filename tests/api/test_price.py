@@ -9,6 +9,14 @@ from tests.server import Server
 
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
+SEATS = {
+    "pricingType": "SEAT_BASED",
+    "seatMetricId": NOWHERE,
+    "pricePerSeat": "15",
+    "prorationStrategy": "USE_MAXIMUM",
+    "contractedMinimumSeats": 0,
+    "tiers": [],
+}
 LINEAR = {"pricingType": "LINEAR", "pricePerUnit": "0.0000001", "usageMetricId": NOWHERE, "isPricePercentage": False}
 
 
@@ -34,6 +42,10 @@ async def test_a_price_is_shown_with_every_field_of_the_reference(api: Server, p
         "customMetricParameters": [],
         "listPriceId": None,
         "usageCalculationPeriod": None,
+        "minimum": None,
+        "maximum": None,
+        "commitment": None,
+        "pricesByGroup": None,
         "status": "ACTIVE",
     }
     assert (await api.get(f"/prices/{made['id']}")).body == made
@@ -120,18 +132,23 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
         "INEXACT_NUMBER",
         "structure.price",
     ),
-    ({"structure": {"pricingType": "PACKAGE"}}, "UNSUPPORTED_TERMS", "structure.pricingType"),
+    ({"structure": {"pricingType": "PACKAGE"}}, "MISSING_FIELD", "structure.packageSize"),
+    ({"structure": SEATS}, "NOT_OFFERED_YET", "structure.pricingType"),
+    ({"structure": {"pricingType": "ONE_TIME", "price": "1"}}, "INVALID_FREQUENCY", "billingFrequency"),
     ({"structure": {"pricingType": "FREE"}}, "INVALID_VALUE", "structure.pricingType"),
     ({"structure": 7}, "WRONG_TYPE", "structure"),
     ({"structure": LINEAR, "billingType": "IN_ARREARS"}, "NOT_FOUND", "structure.usageMetricId"),
     ({"structure": LINEAR}, "USAGE_IN_ADVANCE", "billingType"),
     ({"currency": "EURO"}, "UNKNOWN_CURRENCY", "currency"),
-    ({"billingFrequency": "ON_DEMAND"}, "UNSUPPORTED_TERMS", "billingFrequency"),
+    ({"billingFrequency": "ON_DEMAND"}, "INVALID_FREQUENCY", "billingFrequency"),
+    ({"billingFrequency": "PER_EVENT"}, "UNSUPPORTED_TERMS", "billingFrequency"),
     ({"billingFrequency": "HOURLY"}, "INVALID_VALUE", "billingFrequency"),
     ({"listPriceId": NOWHERE}, "NOT_OFFERED_YET", "listPriceId"),
     ({"integrationIds": [{"service": "Xero", "id": "1"}]}, "NOT_OFFERED_YET", "integrationIds"),
     ({"customMetricParameters": [{}]}, "NOT_OFFERED_YET", "customMetricParameters"),
-    ({"usageCalculationPeriod": {"frequency": "YEARLY"}}, "NOT_OFFERED_YET", "usageCalculationPeriod"),
+    ({"usageCalculationPeriod": {"frequency": "YEARLY"}}, "MISSING_FIELD", "usageCalculationPeriod.interval"),
+    ({"minimum": "1"}, "INVALID_PRICE", "minimum"),
+    ({"pricesByGroup": {"eu": "1"}}, "NOT_OFFERED_YET", "pricesByGroup"),
 ]
 
 

@@ -15,9 +15,10 @@ from store.account import Principal
 from store.alias import NewAlias
 from store.customer import Address, BillingPreference, Contact, Customer, CustomerStatus, TaxStatus
 from store.db import Connection
+from store.phase import Phase
 from store.price import PriceStatus, StoredPrice
 from store.product import Product
-from store.schedule import BillingSchedule, Phase
+from store.schedule import BillingSchedule
 from tests.build import day, fixed
 
 NOW = datetime(2025, 3, 10, 12, tzinfo=UTC)
