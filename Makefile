@@ -9,7 +9,10 @@ PYTHON ?= python3
 # Two workers on two cores; each starts one Postgres and one Valkey of its own.
 WORKERS ?= 2
 
-.PHONY: demo test quick check install install-dev lock format
+# How many random contracts rating must agree on with the reference calculation; `make test` tries 500.
+CONTRACTS ?= 10000
+
+.PHONY: demo test quick oracle check install install-dev lock format
 
 demo: install
 	$(BIN)/usance demo $(ARGS)
@@ -19,6 +22,9 @@ test: check
 
 quick: install-dev
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" -q $(ARGS)
+
+oracle: install-dev
+	USANCE_ORACLE_CONTRACTS=$(CONTRACTS) $(BIN)/pytest -n $(WORKERS) -q tests/oracle $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -15,8 +15,9 @@ from api import wire
 from api.term import exact
 from rating import number
 from rating.terms import CreditUnit
-from store import credit, customer
-from store.credit import Grant, StoredDraw
+from store import credit, customer, draw
+from store.credit import Grant
+from store.draw import StoredDraw
 
 _TYPES = {CreditUnit.CURRENCY: "CASH", CreditUnit.METRIC: "USAGE"}
 
@@ -34,7 +35,7 @@ async def _balances(request: web.Request) -> web.Response:
     async with wire.connection(request) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         await customer.get(conn, who.account, customer=wanted)
         grants = await credit.of_customer(conn, who.account, customer=wanted)
-        draws = await credit.draws_of_customer(conn, who.account, customer=wanted)
+        draws = await draw.of_customer(conn, who.account, customer=wanted)
         names = await credit.metric_names(conn, who.account, grants=grants)
     alike: dict[str, list[Grant]] = {}
     for grant in grants:
@@ -66,7 +67,7 @@ def _show(
         "grants": [_show_grant(grant, account_id=account_id) for grant in grants],
         "transactions": [
             *(_show_issue(grant) for grant in grants),
-            *(_show_draw(draw) for draw in draws if draw.grant in own),
+            *(_show_draw(one) for one in draws if one.grant in own),
         ],
     }
 
@@ -103,17 +104,17 @@ def _show_issue(grant: Grant) -> dict[str, Any]:
     }
 
 
-def _show_draw(draw: StoredDraw) -> dict[str, Any]:
-    is_back = draw.amount < 0
+def _show_draw(of: StoredDraw) -> dict[str, Any]:
+    is_back = of.amount < 0
     return {
-        "id": draw.id,
-        "grantId": draw.grant,
-        "reason": draw.name,
-        "invoiceId": draw.invoice,
+        "id": of.id,
+        "grantId": of.grant,
+        "reason": of.name,
+        "invoiceId": of.invoice,
         "billingRunId": None,
         "type": "CREDIT" if is_back else "DEBIT",
-        "amount": number.plain(abs(draw.amount)),
-        "date": draw.bill_date,
+        "amount": number.plain(abs(of.amount)),
+        "date": of.bill_date,
     }
 
 

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from api import error, page, wire
 from rating import money, number
-from store import credit, invoice
-from store.credit import StoredDraw
+from store import draw, invoice
+from store.draw import StoredDraw
 from store.invoice import Filter, Invoice, StoredGroup, StoredLine
 
 # The reference's default payment term: Net 30, in calendar days.
@@ -60,7 +60,7 @@ async def _list(request: web.Request) -> web.Response:
     query = wire.read_query(request, _InvoiceQuery)
     async with wire.connection(request) as conn:
         found = await invoice.listing(conn, who.account, page=query.page(), only=query.only())
-        draws = await credit.of_invoices(conn, who.account, invoices=[item.id for item in found.items])
+        draws = await draw.of_invoices(conn, who.account, invoices=[item.id for item in found.items])
     return page.reply(found, lambda item: _show(item, who.account_id, draws[item.id]))
 
 
@@ -69,7 +69,7 @@ async def _get(request: web.Request) -> web.Response:
     wanted = wire.path_id(request)
     async with wire.connection(request) as conn:
         found = await invoice.get(conn, who.account, wanted)
-        draws = await credit.of_invoices(conn, who.account, invoices=[wanted])
+        draws = await draw.of_invoices(conn, who.account, invoices=[wanted])
     if found is None:
         raise error.NotFound(f"There is no invoice {wanted} in this account.", key="id")
     return wire.reply(_show(found, who.account_id, draws[wanted]))
@@ -129,13 +129,13 @@ def _credits(item: Invoice, draws: Sequence[StoredDraw]) -> dict[str, Any]:
     }
 
 
-def _show_draw(draw: StoredDraw, *, is_draft: bool) -> dict[str, Any]:
+def _show_draw(of: StoredDraw, *, is_draft: bool) -> dict[str, Any]:
     shown = {
-        "creditGrantId": draw.grant,
-        "creditGrantName": draw.name,
-        "amount": money.format_minor(draw.net_minor, draw.currency),
+        "creditGrantId": of.grant,
+        "creditGrantName": of.name,
+        "amount": money.format_minor(of.net_minor, of.currency),
     }
-    applied = {"taxAmount": money.format_minor(draw.tax_minor, draw.currency), "status": "APPLIED"}
+    applied = {"taxAmount": money.format_minor(of.tax_minor, of.currency), "status": "APPLIED"}
     return shown if is_draft else shown | applied
 
 

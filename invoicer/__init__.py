@@ -20,7 +20,10 @@ Invariants
     An invoice, its lines, its charges and the schedule's next date are saved in one transaction. A run that is killed
     leaves nothing, and the next one starts from the same rows.
     One schedule that cannot be billed never stops the others.
+    A credit grant is never overdrawn: a run holds the grants that it reads until its draws are committed, and bills of
+    one run that share a grant are computed one after the other.
+    A price without a known tax rate leaves a warning on the invoice; no rate is guessed.
 
 Start reading at
-    `run.Invoicer.step`, which is the order of a run; then `gather.inputs`.
+    `run.Invoicer.step`, which is the order of a run; then `gather.known`.
 """

@@ -26,7 +26,7 @@ from rating.price import Price
 from rating.tax import Tax, TaxStatus
 from rating.terms import CreditUnit
 from rating.usage import Usage, UsageKey
-from store import account, amount, credit, customer, family, metric, product, usage
+from store import account, amount, credit, customer, draw, family, metric, product, usage
 from store import tax as taxes
 from store.customer import AliasSpan, Snapshot
 from store.db import Connection
@@ -81,7 +81,8 @@ async def _inputs(
     billable = [s for s in schedules if all(UUID(key.metric_id) in metrics for key in needs[s.id].usage)]
     measured = await _usage(conn, number, billable, needs=needs, metrics=metrics)
     grants = await _grants(conn, number, held)
-    drawn = await credit.drawn(conn, number, schedules=[s.id for s in billable if _has_grants(s)])
+    granting = [s.id for s in billable if any(phase.grants for phase in s.terms.phases)]
+    drawn = await draw.drawn(conn, number, schedules=granting) if granting else {}
     taxed = await _taxes(conn, number, billable, needs=needs, found=found)
     return {
         s.id: BillInput(
@@ -212,7 +213,3 @@ def _tax(
 
 def _prices(of: StoredSchedule) -> Iterator[Price]:
     return (price for phase in of.terms.phases for price in phase.prices)
-
-
-def _has_grants(of: StoredSchedule) -> bool:
-    return any(phase.grants for phase in of.terms.phases)

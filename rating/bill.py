@@ -116,11 +116,13 @@ def _due(schedule: Schedule, bill_date: date) -> Draft:
 
 
 def _price(draft: Draft, charge: Charge, given: BillInput) -> None:
+    price = charge.price
     try:
-        rate = tax.rate_of(given.tax, charge.price)
-        draft.items.extend(_item(part, charge, rate) for part in parts(charge, given.usage, given.seats))
+        rate = tax.rate_of(given.tax, price)
+        for part in parts(charge, given.usage, given.seats):
+            draft.items.append(_item(part, charge, rate))
     except RatingError as error:
-        error.at(price_id=charge.price.id)
+        error.at(price_id=price.id)
         raise
 
 
@@ -154,9 +156,6 @@ def _grants(given: BillInput) -> tuple[Grant, ...]:
 
 def _billing_period(charges: tuple[Charge, ...]) -> Period:
     """The shortest period that has just ended, or, when nothing is in arrears, the shortest that begins."""
-    ended = [charge.service for charge in charges if _is_in_arrears(charge)]
-    return min(ended or [charge.service for charge in charges], key=lambda period: period.days)
-
-
-def _is_in_arrears(charge: Charge) -> bool:
-    return charge.price.billing_type is _IN_ARREARS or charge.reason is _OVERAGE
+    ended = [one.service for one in charges if one.price.billing_type is _IN_ARREARS or one.reason is _OVERAGE]
+    # All of them end on the bill date, so the shortest began last; or all begin on it, and the shortest ends first.
+    return max(ended) if ended else min([charge.service for charge in charges])

@@ -71,8 +71,7 @@ def draw(draft: Draft, grants: Sequence[Grant]) -> None:
     """Take off what the grants pay."""
     usable = [grant for grant in grants if grant.balance > 0]
     for grant in sorted(usable, key=_burn_order):
-        valid = {id(charge) for charge in draft.charges if _is_valid(grant, charge)}
-        items = [item for item in draft.items if id(item.charge) in valid and _pays(grant, item)]
+        items = _payable(draft, grant)
         if items and grant.unit is _METRIC:
             _draw_units(draft, grant, items)
         elif items:
@@ -83,11 +82,11 @@ def draws(draft: Draft) -> tuple[Draw, ...]:
     """What was drawn from each grant, once its takings are taxed."""
     found: dict[str, Draw] = {}
     for taking in draft.takings:
-        if not isinstance(taking.explanation, CreditUsed) or taking.grant_id is None:
+        if taking.grant_id is None or not isinstance(taking.explanation, CreditUsed):
             continue
         now = Draw(
             taking.grant_id,
-            CreditUnit(taking.explanation.unit),
+            _METRIC if taking.explanation.unit == _METRIC else _CURRENCY,
             taking.explanation.used,
             -taking.net_minor,
             -taking.tax_minor,
@@ -112,9 +111,23 @@ def _is_valid(grant: Grant, charge: Charge) -> bool:
     return grant.start <= pay_day and (grant.end is None or pay_day < grant.end)
 
 
+def _payable(draft: Draft, grant: Grant) -> list[Item]:
+    """The items with something left that the grant is for, on a day on which it is valid."""
+    is_any = grant.unit is _CURRENCY and grant.currency == draft.currency and not grant.restrict_to_prices
+    found: list[Item] = []
+    charge, is_valid = None, False
+    for item in draft.items:
+        if item.left_minor <= 0:
+            continue
+        if item.charge is not charge:
+            charge = item.charge
+            is_valid = _is_valid(grant, charge)
+        if is_valid and (is_any or _pays(grant, item)):
+            found.append(item)
+    return found
+
+
 def _pays(grant: Grant, item: Item) -> bool:
-    if item.left_minor <= 0:
-        return False
     if grant.restrict_to_prices and not set(item.price_ids) <= set(grant.restrict_to_prices):
         return False
     if grant.unit is _CURRENCY:
@@ -151,7 +164,7 @@ def _draw_money(draft: Draft, grant: Grant, items: Sequence[Item]) -> None:
         return
     balance = grant.balance
     for shares in by_tax_rate(take(items, off)):
-        used = money.major(sum(part for _, part in shares), draft.currency)
+        used = money.major(sum([part for _, part in shares]), draft.currency)
         why = CreditUsed(grant.id, grant.unit, balance, used)
         taking = Taking(LineKind.CREDIT, grant.name, None, None, shares[0][0].tax_rate, why, shares)
         taking.grant_id = grant.id

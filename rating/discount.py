@@ -19,13 +19,12 @@ from rating.currency import digits
 from rating.explanation import DiscountShare, DiscountTaken
 from rating.invoice import LineKind
 from rating.item import Draft, Item, Taking, by_tax_rate, left_of, take
-from rating.number import EXACT, multiply, plain, quotient, share
+from rating.number import nearest, plain, quotient, share
 from rating.part import SeatScope
 from rating.period import Frequency
 from rating.phase import Phase
 from rating.schedule import Charge
 from rating.terms import Discount, DiscountType, SeatDiscountType, covered, pace_setter
-
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
 _NOMINAL, _PERCENTAGE, _ONE_TIME = DiscountType.NOMINAL, DiscountType.PERCENTAGE, Frequency.ONE_TIME
@@ -34,26 +33,35 @@ _NOMINAL, _PERCENTAGE, _ONE_TIME = DiscountType.NOMINAL, DiscountType.PERCENTAGE
 def take_discounts(draft: Draft, *, of_prices: bool) -> None:
     """Take off the discounts of one level of every phase."""
     for index, phase in enumerate(draft.phases):
-        if not phase.discounts:
-            continue
         chosen = [discount for discount in phase.discounts if bool(discount.restrict_to_prices) is of_prices]
-        for discount in sorted(chosen, key=lambda one: one.type is _NOMINAL):
-            items = [item for item in draft.items if item.charge.phase == index and _is_target(discount, item)]
+        chosen.sort(key=_is_nominal)
+        for discount in chosen:
+            items = _targets(discount, draft, index=index)
             if discount.type is _PERCENTAGE:
                 _take_percentage(draft, discount, items)
             else:
                 _take_nominal(draft, discount, items, phase=phase, index=index)
 
 
-def _is_target(discount: Discount, item: Item) -> bool:
-    if item.left_minor <= 0:
-        return False
-    if discount.restrict_to_prices and item.charge.price.id not in discount.restrict_to_prices:
-        return False
-    scope = item.part.seat_scope
-    if scope is None:
-        return True
-    match discount.seat_discount_type:
+def _is_nominal(discount: Discount) -> bool:
+    return discount.type is _NOMINAL
+
+
+def _targets(discount: Discount, draft: Draft, *, index: int) -> list[Item]:
+    """The items of the phase that the discount is for and that have something left."""
+    wanted, seats = discount.restrict_to_prices, discount.seat_discount_type
+    found = []
+    for item in draft.items:
+        charge = item.charge
+        if item.left_minor > 0 and charge.phase == index and (not wanted or charge.price.id in wanted):
+            scope = item.part.seat_scope
+            if scope is None or _is_for(seats, scope):
+                found.append(item)
+    return found
+
+
+def _is_for(seats: SeatDiscountType, scope: SeatScope) -> bool:
+    match seats:
         case SeatDiscountType.INCLUDED_SEATS_ONLY:
             return scope is SeatScope.INCLUDED
         case SeatDiscountType.OVERAGE_SEATS_ONLY:
@@ -63,19 +71,28 @@ def _is_target(discount: Discount, item: Item) -> bool:
 
 
 def _take_percentage(draft: Draft, discount: Discount, items: Iterable[Item]) -> None:
-    alike: dict[tuple[int, int], list[Item]] = {}
-    for item in items:
-        days, full_days = _valid_days(discount, item.charge)
-        if days:
-            alike.setdefault((days, full_days), []).append(item)
-    for (days, full_days), members in alike.items():
+    for (days, full_days), members in _alike(discount, items):
         if discount.separate_line_item:
             base = left_of(members)
-            off = money.whole(_percent(discount, Decimal(base), days=days, full_days=full_days))
+            percent, hundred = discount.amount.as_integer_ratio()
+            off = nearest(base * percent * days, hundred * 100 * full_days)
             _take_off(draft, discount, members, off, days=(days, full_days))
             continue
         for item in members:
             _reduce(discount, item, days=days, full_days=full_days)
+
+
+def _alike(discount: Discount, items: Iterable[Item]) -> Iterable[tuple[tuple[int, int], list[Item]]]:
+    """The items by the days on which the discount holds for them, of the days that they are for."""
+    found: dict[tuple[int, int], list[Item]] = {}
+    charge, days = None, (0, 0)
+    for item in items:
+        if item.charge is not charge:
+            charge = item.charge
+            days = _valid_days(discount, charge)
+        if days[0]:
+            found.setdefault(days, []).append(item)
+    return found.items()
 
 
 def _reduce(discount: Discount, item: Item, *, days: int, full_days: int) -> None:
@@ -116,18 +133,27 @@ def _take_off(draft: Draft, discount: Discount, items: list[Item], off: int, *, 
     if off <= 0:
         return
     base = left_of(items)
-    of_products: dict[str | None, list[tuple[Item, int]]] = {}
-    for item, part in take(items, off):
-        product_id = item.product_id if discount.restrict_to_prices else None
-        of_products.setdefault(product_id, []).append((item, part))
-    lines = [(product_id, line) for product_id, found in of_products.items() for line in by_tax_rate(found)]
+    lines = [
+        (product_id, line)
+        for product_id, found in _by_product(discount, take(items, off)).items()
+        for line in by_tax_rate(found)
+    ]
     for product_id, shares in lines:
-        taken = money.major(sum(part for _, part in shares), draft.currency)
+        taken = money.major(sum([part for _, part in shares]), draft.currency)
         told = _share(discount, days=days[0], full_days=days[1], taken=taken)
         why = DiscountTaken(told, money.major(base, draft.currency))
         text = _description(discount, days=days[0], full_days=days[1])
         tax_rate = shares[0][0].tax_rate
         draft.takings.append(Taking(LineKind.DISCOUNT, discount.message, text, product_id, tax_rate, why, shares))
+
+
+def _by_product(discount: Discount, shares: list[tuple[Item, int]]) -> dict[str | None, list[tuple[Item, int]]]:
+    if not discount.restrict_to_prices:
+        return {None: shares}
+    found: dict[str | None, list[tuple[Item, int]]] = {}
+    for share_of_item in shares:
+        found.setdefault(share_of_item[0].product_id, []).append(share_of_item)
+    return found
 
 
 def _valid_days(discount: Discount, charge: Charge) -> tuple[int, int]:
@@ -150,16 +176,14 @@ def _due_days(discount: Discount, charge: Charge, draft: Draft) -> tuple[int, in
     return charge.service.days_within(start=discount.start, end=discount.end), period.days
 
 
-def _percent(discount: Discount, base: Decimal, *, days: int, full_days: int) -> Decimal:
-    return share(EXACT.scaleb(multiply(base, discount.amount), -2), part=days, whole=full_days)
-
-
 def _share(discount: Discount, *, days: int, full_days: int, taken: Decimal) -> DiscountShare:
     return DiscountShare(discount.id, discount.type, discount.amount, discount.message, days, full_days, taken)
 
 
 def _description(discount: Discount, *, days: int, full_days: int) -> str | None:
     """Line titles carry the message; the description says what it can not."""
-    what = f"{plain(discount.amount)} %" if discount.type is _PERCENTAGE else None
     when = f"{days} of {full_days} days" if days != full_days else None
-    return ", ".join(word for word in (what, when) if word) or None
+    if discount.type is not _PERCENTAGE:
+        return when
+    what = f"{plain(discount.amount)} %"
+    return f"{what}, {when}" if when else what

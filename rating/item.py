@@ -22,7 +22,9 @@ from rating.invoice import BillWarning, LineKind
 from rating.number import quotient
 from rating.part import Part
 from rating.phase import Phase
-from rating.schedule import Charge
+from rating.schedule import Charge, ChargeReason
+
+_SCHEDULE = ChargeReason.SCHEDULE
 
 
 class Item(msgspec.Struct):
@@ -71,10 +73,10 @@ class Taking(msgspec.Struct):
     quantity: Decimal | None = None
     grant_id: str | None = None
     tax_minor: int = 0
+    net_minor: int = 0
 
-    @property
-    def net_minor(self) -> int:
-        return -sum([amount for _, amount in self.shares])
+    def __post_init__(self) -> None:
+        self.net_minor = -sum([amount for _, amount in self.shares])
 
 
 class Draft(msgspec.Struct):
@@ -92,7 +94,7 @@ class Draft(msgspec.Struct):
     def charge_of(self, price_id: str, *, phase: int) -> Charge | None:
         """The price's own charge on this bill, if it has one."""
         for charge in self.charges:
-            if charge.price.id == price_id and charge.phase == phase and charge.reason == "SCHEDULE":
+            if charge.price.id == price_id and charge.phase == phase and charge.reason is _SCHEDULE:
                 return charge
         return None
 
@@ -107,11 +109,10 @@ def take(items: Sequence[Item], amount_minor: int) -> list[tuple[Item, int]]:
     if len(items) == 1:
         items[0].left_minor -= amount_minor
         return [(items[0], amount_minor)]
-    taken = []
-    for item, share in zip(items, money.allocate(amount_minor, [item.left_minor for item in items]), strict=True):
-        if share:
-            item.left_minor -= share
-            taken.append((item, share))
+    shares = money.allocate(amount_minor, [item.left_minor for item in items])
+    taken = [pair for pair in zip(items, shares, strict=True) if pair[1]]
+    for item, share in taken:
+        item.left_minor -= share
     return taken
 
 
@@ -119,7 +120,7 @@ def by_tax_rate(shares: Sequence[tuple[Item, int]]) -> list[list[tuple[Item, int
     """The shares of a taking, apart for each tax rate: each becomes a line."""
     first = shares[0][0].tax_rate
     # Nearly always there is one rate, and comparing is ten times faster than hashing decimals.
-    if all(item.tax_rate is first or item.tax_rate == first for item, _ in shares):
+    if not [item for item, _ in shares if item.tax_rate is not first and item.tax_rate != first]:
         return [list(shares)]
     lines: dict[Decimal | None, list[tuple[Item, int]]] = {}
     for item, share in shares:

@@ -37,7 +37,8 @@ def grouped(draft: Draft) -> tuple[Group, ...]:
         else:
             of_bill.setdefault(_TITLES[line.kind], []).append(line)
     groups = [Group(product_id, tuple(members)) for product_id, members in of_products.items()]
-    groups.extend(Group(None, tuple(of_bill[title]), title) for title in _TITLES.values() if title in of_bill)
+    if of_bill:
+        groups += [Group(None, tuple(of_bill[title]), title) for title in _TITLES.values() if title in of_bill]
     return tuple(groups)
 
 
@@ -116,6 +117,7 @@ def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
 
 def _service(taking: Taking) -> Period:
     services = [item.charge.service for item, _ in taking.shares]
-    if services.count(services[0]) == len(services):
-        return services[0]
+    first = services[0]
+    if services.count(first) == len(services):
+        return first
     return Period(min(one.start for one in services), max(one.end for one in services))

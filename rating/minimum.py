@@ -25,8 +25,8 @@ def add_true_ups(draft: Draft) -> None:
     """Reach every minimum of every phase."""
     for index, phase in enumerate(draft.phases):
         for minimum in _in_order(phase):
-            prices = [price for price in covered(phase.prices, minimum.restrict_to_prices) if is_minimum_price(price)]
-            ids = tuple(price.id for price in prices)
+            prices = covered(phase.prices, minimum.restrict_to_prices)
+            ids = tuple([price.id for price in prices if is_minimum_price(price)])
             charge = next((found for one in ids if (found := draft.charge_of(one, phase=index))), None)
             if charge is not None:
                 _reach(draft, minimum.amount, charge, price_ids=ids, items=_paid_for(draft, ids, phase=index))
@@ -38,12 +38,16 @@ def _in_order(phase: Phase) -> Iterator[Minimum]:
     for price in phase.prices:
         if price.minimum is not None:
             yield Minimum(price.id, price.minimum, (price.id,))
-    yield from sorted(phase.minimums, key=lambda one: (not one.restrict_to_prices, len(one.restrict_to_prices)))
+    yield from sorted(phase.minimums, key=_breadth)
+
+
+def _breadth(minimum: Minimum) -> tuple[bool, int]:
+    return not minimum.restrict_to_prices, len(minimum.restrict_to_prices)
 
 
 def _paid_for(draft: Draft, price_ids: tuple[str, ...], *, phase: int) -> list[Item]:
     known = frozenset(price_ids)
-    return [item for item in draft.items if item.charge.phase == phase and known.issuperset(item.price_ids)]
+    return [item for item in draft.items if known.issuperset(item.price_ids) and item.charge.phase == phase]
 
 
 def _reach_plan_minimum(draft: Draft, amount: Decimal, phase: Phase, *, index: int) -> None:
@@ -62,36 +66,25 @@ def _reach(draft: Draft, amount: Decimal, charge: Charge, *, price_ids: tuple[st
     if missing <= 0:
         return
     why = TrueUp(amount, days, full_days, money.major(paid, draft.currency), price_ids)
+    ids = price_ids or tuple(sorted({one for item in items for one in item.price_ids}))
+    product_id = _product(items, price_ids)
     description = f"{days} of {full_days} days" if days != full_days else None
     for tax_rate, part_minor in _by_tax_rate(items, missing):
-        part = Part(ONE, None, money.major(part_minor, draft.currency), why, description)
-        draft.items.append(
-            Item(
-                kind=LineKind.TRUE_UP,
-                title=TITLE,
-                charge=charge,
-                part=part,
-                price_ids=price_ids or tuple(sorted({one for item in items for one in item.price_ids})),
-                product_id=_product(items, price_ids),
-                tax_rate=tax_rate,
-                currency=draft.currency,
-                amount=part.amount,
-                net_minor=part_minor,
-                left_minor=part_minor,
-            )
-        )
+        exact = money.major(part_minor, draft.currency)
+        part = Part(ONE, None, exact, why, description)
+        whole = (draft.currency, exact, part_minor, part_minor)
+        draft.items.append(Item(LineKind.TRUE_UP, TITLE, charge, part, ids, product_id, tax_rate, *whole))
 
 
 def _by_tax_rate(items: Iterable[Item], missing: int) -> list[tuple[Decimal | None, int]]:
     """Where the covered prices are taxed differently the true-up is split like what is paid for them."""
     items = list(items)
-    if items and all(item.tax_rate == items[0].tax_rate for item in items):
-        return [(items[0].tax_rate, missing)]
+    first = items[0].tax_rate if items else None
+    if not [item for item in items if item.tax_rate is not first and item.tax_rate != first]:
+        return [(first, missing)]
     paid: dict[Decimal | None, int] = {}
     for item in items:
         paid[item.tax_rate] = paid.get(item.tax_rate, 0) + max(item.left_minor, 0)
-    if not paid:
-        return [(None, missing)]
     shares = money.allocate(missing, list(paid.values()))
     return [(tax_rate, part) for tax_rate, part in zip(paid, shares, strict=True) if part]
 

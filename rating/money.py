@@ -16,6 +16,7 @@ from rating.number import EXACT, nearest
 
 # What a signed 64-bit column holds.
 MINOR_MAX = 2**63 - 1
+_MINOR_MIN = -MINOR_MAX
 
 _HALF, _MINUS_HALF = Decimal("0.5"), Decimal("-0.5")
 _SCALES = tuple(Decimal(10**digits) for digits in range(max(currencies.MINOR_DIGITS.values()) + 1))
@@ -55,9 +56,9 @@ class Money(msgspec.Struct, frozen=True):
 def round_minor(amount: Decimal, currency: str) -> int:
     """The one rounding: to whole minor units, half away from zero."""
     # Cutting off the decimals of amount + 1/2 (or - 1/2) is the same, in one exact step.
-    scale = _SCALES[currencies.digits(currency)]
-    amount_minor = int(EXACT.fma(amount, scale, _MINUS_HALF if amount.is_signed() else _HALF))
-    if not -MINOR_MAX <= amount_minor <= MINOR_MAX:
+    digits = currencies.digits(currency)
+    amount_minor = int(EXACT.fma(amount, _SCALES[digits], _MINUS_HALF if amount.is_signed() else _HALF))
+    if not _MINOR_MIN <= amount_minor <= MINOR_MAX:
         raise AmountTooLarge
     return amount_minor
 
@@ -65,7 +66,7 @@ def round_minor(amount: Decimal, currency: str) -> int:
 def round_ratio(numerator: int, denominator: int, currency: str) -> int:
     """The same rounding for an amount that is a ratio of whole numbers."""
     amount_minor = nearest(numerator * 10 ** currencies.digits(currency), denominator)
-    if not -MINOR_MAX <= amount_minor <= MINOR_MAX:
+    if not _MINOR_MIN <= amount_minor <= MINOR_MAX:
         raise AmountTooLarge
     return amount_minor
 
@@ -88,12 +89,12 @@ def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
     sum_of_weights = sum(weights)
     if sum_of_weights == 0:
         return [total_minor, *([0] * (len(weights) - 1))]
-    exact = [divmod(total_minor * weight, sum_of_weights) for weight in weights]
-    shares = [quotient for quotient, _ in exact]
+    shares = [total_minor * weight // sum_of_weights for weight in weights]
     left = total_minor - sum(shares)
     if left:
-        remainders = [-remainder for _, remainder in exact]
-        for n in sorted(range(len(weights)), key=remainders.__getitem__)[:left]:
+        remainders = [total_minor * weight % sum_of_weights for weight in weights]
+        # Sorting backwards keeps equals in order.
+        for n in sorted(range(len(weights)), key=remainders.__getitem__, reverse=True)[:left]:
             shares[n] += 1
     return shares
 

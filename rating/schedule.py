@@ -181,12 +181,12 @@ def _charge_due(series: _Series, bill_date: date) -> Charge | None:
         return None
     if series.frequency is _ONE_TIME:
         return _single_charge(series, bill_date)
-    full, service = _periods(series.frequency, series.anchor, series.anchor_day, (series.start, series.end), day)
+    full, service = _periods(series.frequency, series.anchor, series.anchor_day, series.start, series.end, day)
     if bill_date != (service.start if series.in_advance else service.end):
         return None
     if series.reason is not _SCHEDULE:
-        own_frequency, phase = series.price.billing_frequency, (series.start, series.end)
-        own, base = _periods(own_frequency, series.anchor, series.anchor_day, phase, day)
+        frequency = series.price.billing_frequency
+        own, base = _periods(frequency, series.anchor, series.anchor_day, series.start, series.end, day)
         return Charge(series.price, service, own, series.reason, series.phase, None, base)
     ladder_start = _ladder_start(series, service)
     return Charge(series.price, service, full, series.reason, series.phase, ladder_start, service)
@@ -194,11 +194,11 @@ def _charge_due(series: _Series, bill_date: date) -> Charge | None:
 
 @lru_cache(maxsize=PERIODS_KEPT)
 def _periods(
-    frequency: Frequency, anchor: date, anchor_day: int, phase: tuple[date, date | None], day: date
+    frequency: Frequency, anchor: date, anchor_day: int, start: date, end: date | None, day: date
 ) -> tuple[Period, Period]:
-    """The full period around a day, and what the phase leaves of it. Asked for every price, by `needs` and by `bill`."""
+    """The full period around a day, and what the phase leaves of it: the same for many prices and schedules."""
     full = grid(anchor, frequency=frequency, anchor_day=anchor_day).around(day)
-    return full, full.cut(start=phase[0], end=phase[1])
+    return full, full.cut(start=start, end=end)
 
 
 def _single_charge(series: _Series, bill_date: date) -> Charge | None:

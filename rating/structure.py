@@ -142,7 +142,7 @@ class Volume(_Structure, frozen=True, tag="VOLUME"):
 
     def bounds_events(self) -> bool:
         """Whether a single event's fee has bounds, so that the amount of every event must be known."""
-        return any(tier.min_price is not None or tier.max_price is not None for tier in self.tiers)
+        return bool([tier for tier in self.tiers if tier.min_price is not None or tier.max_price is not None])
 
 
 class SeatBased(_Structure, frozen=True, tag="SEAT_BASED"):

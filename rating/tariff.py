@@ -6,6 +6,7 @@ parts into lines. Seats have a module of their own, `rating.seat`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import assert_never
 
 from rating.commitment import committed
@@ -34,6 +35,8 @@ __all__ = ["Part", "parts", "usage_keys"]
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
 _ON_DEMAND = Frequency.ON_DEMAND
+# Tiers are told in the same words on every bill; those of this many are remembered.
+REACHES_KEPT = 2**14
 
 
 def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, Sequence[SeatChange]]) -> Iterable[Part]:
@@ -41,23 +44,25 @@ def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, S
 
     Only what is billed on demand, and overages of seats, have none when there is nothing to bill.
     """
+    found: Iterable[Part]
     match charge.price.structure:
         case OneTime() as price:
-            return [Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price))]
+            found = [Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price))]
         case Fixed() as price:
-            return [_fixed(price, charge)]
+            found = [_fixed(price, charge)]
         case Linear() as price:
-            return _linear(price, charge, usage)
+            found = _linear(price, charge, usage)
         case Package() as price:
-            return _package(price, charge, usage)
+            found = _package(price, charge, usage)
         case Graduated() as price:
-            return _graduated(price, charge, usage)
+            found = _graduated(price, charge, usage)
         case Volume() as price:
-            return _volume(price, charge, usage)
+            found = _volume(price, charge, usage)
         case SeatBased() as price:
-            return seat_parts(price, charge, seats)
+            found = seat_parts(price, charge, seats)
         case never:
             assert_never(never)
+    return found
 
 
 def usage_keys(charge: Charge) -> tuple[UsageKey, ...]:
@@ -120,7 +125,7 @@ def _at_rate(reading: Reading, rate: Decimal, *, is_percentage: bool, descriptio
 
 def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
     """Packages begun x price; a partial package is charged in full (case 11)."""
-    reading, before = _readings(charge, usage)
+    reading, before = _readings(charge, usage_keys(charge), usage)
     if _is_idle(charge, reading, before):
         return
     if reading.quantity < 0:
@@ -139,19 +144,20 @@ def _graduated(price: Graduated, charge: Charge, usage: Mapping[UsageKey, Usage]
 
     On a ladder over several periods only what is new since the periods before (cases 14 and 34).
     """
-    reading, before = _readings(charge, usage)
+    reading, before = _readings(charge, usage_keys(charge), usage)
     if _is_idle(charge, reading, before):
         return
     steps = list(climb(price.tiers, before=before, now=reading.quantity))
     if not steps:
         steps = [_unmoved(highest(price.tiers, reading.quantity))]
     for step in steps:
-        reach = _reach(step)
+        reach = _reach(step.over, step.tier.upper_bound)
         yield _tier_usage(step, reading, reach=reach, before=before)
         if step.tier.fee and step.fees:
             yield _tier_fee(step, reading, reach=reach, before=before)
-        # The breakdown by customer is told once.
-        reading = _without_customers(reading)
+        if reading.customers:
+            # The breakdown by customer is told once.
+            reading = _without_customers(reading)
 
 
 def _tier_usage(step: Step, reading: Reading, *, reach: str | None, before: Decimal | None) -> Part:
@@ -173,20 +179,21 @@ def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
 
     On demand the whole ladder is priced again each day and what the days before came to is taken off.
     """
-    reading, before = _readings(charge, usage)
+    keys = usage_keys(charge)
+    reading, before = _readings(charge, keys, usage)
     if _is_idle(charge, reading, before):
         return
-    keys = usage_keys(charge)
     step = highest(price.tiers, reading.quantity)
-    reach = _reach(step)
-    amount, explanation = _volume_amount(price, reading, _amounts(price, usage, keys[0]))
+    reach = _reach(step.over, step.tier.upper_bound)
+    amount, explanation = _volume_amount(price, step, reading, _amounts(price, usage, keys[0]))
     quantity, rate = reading.quantity, None if isinstance(explanation, EventFees) else step.tier.price
     fee = step.tier.fee or ZERO
     if before is not None:
         earlier = Reading(reading.metric_id, reading.metric_version, reading.period, 0, before)
-        amount_before, _ = _volume_amount(price, earlier, _amounts(price, usage, keys[1]))
+        step_before = highest(price.tiers, before)
+        amount_before, _ = _volume_amount(price, step_before, earlier, _amounts(price, usage, keys[1]))
         amount, quantity, rate = subtract(amount, amount_before), subtract(quantity, before), None
-        fee = subtract(fee, highest(price.tiers, before).tier.fee or ZERO)
+        fee = subtract(fee, step_before.tier.fee or ZERO)
         explanation = _since(explanation, before=before, amount_before=amount_before)
     shown = display(is_percentage=step.tier.is_price_percentage and rate is not None)
     shown_quantity = quantity if rate is not None else ONE
@@ -198,9 +205,8 @@ def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
 
 
 def _volume_amount(
-    price: Volume, reading: Reading, amounts: Mapping[Decimal, int] | None
+    price: Volume, step: Step, reading: Reading, amounts: Mapping[Decimal, int] | None
 ) -> tuple[Decimal, VolumeUsage | EventFees]:
-    step = highest(price.tiers, reading.quantity)
     tier = price.tiers[step.number - 1]
     if amounts is None:
         amount = multiply(reading.quantity, tier.price)
@@ -242,9 +248,10 @@ def _amounts(price: Volume, usage: Mapping[UsageKey, Usage], key: UsageKey) -> M
     return by_amount(usage, key) if price.bounds_events() else None
 
 
-def _readings(charge: Charge, usage: Mapping[UsageKey, Usage]) -> tuple[Reading, Decimal | None]:
+def _readings(
+    charge: Charge, keys: Sequence[UsageKey], usage: Mapping[UsageKey, Usage]
+) -> tuple[Reading, Decimal | None]:
     """The quantity now, and the quantity before on the same ladder if the ladder began earlier."""
-    keys = usage_keys(charge)
     now = read(usage, keys[0])
     before = read(usage, keys[1]).quantity if len(keys) > 1 else None
     if before is not None and charge.price.billing_frequency is _ON_DEMAND and before == 0:
@@ -270,9 +277,9 @@ def _without_customers(reading: Reading) -> Reading:
     )
 
 
-def _reach(step: Step) -> str | None:
-    """The tier's bounds in words; the only tier of a ladder has none to tell."""
-    bound = step.tier.upper_bound
+@lru_cache(maxsize=REACHES_KEPT)
+def _reach(over: Decimal, bound: Decimal | None) -> str | None:
+    """A tier's bounds in words; the only tier of a ladder has none to tell."""
     if bound is None:
-        return f"above {plain(step.over)}" if step.over else None
-    return f"above {plain(step.over)}, up to {plain(bound)}" if step.over else f"up to {plain(bound)}"
+        return f"above {plain(over)}" if over else None
+    return f"above {plain(over)}, up to {plain(bound)}" if over else f"up to {plain(bound)}"

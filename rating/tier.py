@@ -128,8 +128,15 @@ def climb(tiers: Sequence[AnyTier], *, before: Decimal | None, now: Decimal) -> 
 
 def highest(tiers: Sequence[AnyTier], quantity: Decimal) -> Step:
     """The highest tier that a quantity enters."""
-    *_, last = walk(tiers, quantity)
-    return last
+    if quantity < 0:
+        raise NegativeUsage(f"tiers begin at zero, the quantity is {quantity:f}")
+    over = ZERO
+    for number, tier in enumerate(tiers, start=1):
+        bound = tier.upper_bound
+        if bound is None or quantity <= bound:
+            return Step(number, over, subtract(quantity, over), tier)
+        over = bound
+    raise AssertionError("the last tier has no bound")  # our own bug: check_tiers refuses such a ladder
 
 
 def _check_numbers(tier: AnyTier, *, key: str) -> None:

@@ -10,8 +10,9 @@ Does not own
 
 Words for time
     `created_at`, `updated_at`, `archived_at` are instants of ours; `valid_from`, `valid_to` of an alias are event time.
-    `next_bill_date` is a day of the account, `next_bill_at` the instant it begins. Dates of schedules are inclusive as
-    in the API and become half-open in schedule.terms; everything else is half-open.
+    `next_bill_date` is a day of the account, `next_bill_at` the instant it begins. Dates of schedules and of
+    credit grants are inclusive as in the API and become half-open in schedule.terms and credit.rated; everything else
+    is half-open.
 
 Invariants
     Every statement has the account in its condition and in the primary key it uses, or says why it spans accounts.

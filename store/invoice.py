@@ -1,7 +1,7 @@
 """Invoices: how they are kept, and how they are read back.
 
     invoice -> groups (one per product) -> lines        plus, per invoice, the charges it has billed
-                                                        and what it took from credit grants (store/credit.py)
+                                                        and what it took from credit grants (store/draw.py)
 
 Nothing that can be derived is stored: totals are sums over lines. Saving is COPY, five tables for any number of
 invoices.
@@ -17,10 +17,10 @@ import msgspec
 
 from rating import explanation
 from rating.invoice import Bill, BillWarning, Group, Line
-from store import credit
-from store.credit import NewDraw
+from store import draw
 from store.customer import Snapshot
 from store.db import Connection
+from store.draw import NewDraw
 from store.page import Listing, Page, both_ways
 
 
@@ -125,7 +125,7 @@ async def save(conn: Connection, invoices: Sequence[NewInvoice], *, new_id: Call
     await conn.copy_records_to_table("invoice_line", columns=_LINE, records=lines)
     charges = [row for invoice in invoices for row in _charges(invoice)]
     await conn.copy_records_to_table("invoice_charge", columns=_CHARGE, records=charges)
-    await credit.take(conn, [draw for invoice in invoices for draw in _draws(invoice)], new_id=new_id, now=now)
+    await draw.take(conn, [one for invoice in invoices for one in _draws(invoice)], new_id=new_id, now=now)
 
 
 _HEADER = (
@@ -186,15 +186,15 @@ def _charges(invoice: NewInvoice) -> Iterator[tuple[Any, ...]]:
 
 def _draws(invoice: NewInvoice) -> Iterator[NewDraw]:
     names = {line.grant_id: line.title for line in invoice.bill.lines()}
-    for draw in invoice.bill.draws:
+    for taken in invoice.bill.draws:
         yield NewDraw(
             account=invoice.account,
             customer=invoice.customer,
             schedule=invoice.schedule,
             invoice=invoice.id,
             bill_date=invoice.bill.bill_date,
-            name=names[draw.grant_id],
-            draw=draw,
+            name=names[taken.grant_id],
+            draw=taken,
         )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests import company
 from tests.api import bodies
 from tests.server import Server
 
@@ -165,3 +166,37 @@ async def test_a_metric_is_named_by_a_uuid(api: Server, product: str) -> None:
     reply = await api.post("/prices", bodies.price(product, structure=structure, billingType="IN_ARREARS"))
 
     assert (reply.codes, reply.keys) == (["INVALID_VALUE"], ["structure.usageMetricId"])
+
+
+async def test_what_a_price_says_beside_its_structure_is_read_back(api: Server, product: str) -> None:
+    metric = await company.metric(api)
+    window = {"frequency": "MONTHLY", "interval": 3}
+    ladder = {
+        "pricingType": "GRADUATED",
+        "usageMetricId": metric,
+        "usageCalculationMode": "PERIODIC",
+        "tiers": [{"price": "1", "isPricePercentage": False}],
+    }
+    commitment = {"amount": "100", "overageRate": "0.05"}
+    linear = company.linear("0.10", metric)
+    changes: list[dict[str, Any]] = [
+        {"structure": ladder, "usageCalculationPeriod": window},
+        {"structure": linear, "minimum": "5", "maximum": "50.5"},
+        {"structure": linear, "commitment": commitment},
+    ]
+
+    for change in changes:
+        made = await api.made("/prices", bodies.price(product, billingType="IN_ARREARS", **change))
+
+        assert {key: made[key] for key in change} == change
+        assert (await api.get(f"/prices/{made['id']}")).body == made
+
+
+async def test_different_values_have_no_amount_for_each_event(api: Server, product: str) -> None:
+    metric = await company.metric(api, aggregationType="UNIQUE", aggregationProperty="user")
+    tier = {"price": "1", "isPricePercentage": False, "maxPrice": "5"}
+    volume = {"pricingType": "VOLUME", "usageMetricId": metric, "tiers": [tier]}
+
+    reply = await api.post("/prices", bodies.price(product, structure=volume, billingType="IN_ARREARS"))
+
+    assert (reply.codes, reply.keys) == (["INVALID_PRICE"], ["structure.usageMetricId"])

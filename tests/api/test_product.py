@@ -50,10 +50,12 @@ async def test_products_are_found_by_name(api: Server) -> None:
     assert [item["name"] for item in reply.body["items"]] == ["Tokens"]
 
 
-async def test_a_tax_category_is_not_offered_yet(api: Server) -> None:
-    reply = await api.post("/products", bodies.product(taxCategoryId=NOWHERE))
+async def test_a_product_has_a_tax_category(api: Server) -> None:
+    made = await api.made("/products", bodies.product(taxCategoryId=NOWHERE))
 
-    assert (reply.status, reply.codes, reply.keys) == (422, ["NOT_OFFERED_YET"], ["taxCategoryId"])
+    renamed = await api.put(f"/products/{made['id']}", bodies.product(name="Other"))
+
+    assert (made["taxCategoryId"], renamed.body["taxCategoryId"]) == (NOWHERE, None)
 
 
 async def test_an_unknown_product_is_not_found(api: Server) -> None:

@@ -7,6 +7,7 @@ product-level discounts, schedule-level discounts, minimums, credits in units, c
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 
 from rating.credit import Grant
@@ -17,7 +18,7 @@ from rating.period import MONTHS, Frequency
 from rating.price import BillingType, Price, metric_of
 from rating.schedule import Schedule
 from rating.tax import Tax, TaxStatus
-from rating.terms import CreditUnit, Discount, DiscountType, SeatDiscountType
+from rating.terms import CreditUnit, Discount, DiscountType, Minimum, SeatDiscountType
 from tests.oracle import day as days
 from tests.oracle.contract import Contract
 from tests.oracle.due import Owed, Stretch
@@ -136,8 +137,8 @@ def _cap(made: Page, charge: Owed) -> None:
         made.offs.append(Off(LineKind.MAXIMUM, charge.price.product_id, _take(owed, over)))
 
 
-def _by_days(amount: object, charge: Owed) -> Fraction:
-    return Fraction(amount) * charge.days / charge.full_days  # type: ignore[call-overload,no-any-return]
+def _by_days(amount: Decimal, charge: Owed) -> Fraction:
+    return Fraction(amount) * charge.days / charge.full_days
 
 
 def _take(things: Sequence[Thing], amount: int) -> list[tuple[Thing, int]]:
@@ -270,8 +271,8 @@ def _minimums(made: Page, stretch: Stretch) -> None:
         _reach(made, charge, _by_days(stretch.terms.plan_minimum, charge), made.of(stretch), ())
 
 
-def _breadth(minimum: object) -> int:
-    return len(minimum.restrict_to_prices)  # type: ignore[attr-defined,no-any-return]
+def _breadth(minimum: Minimum) -> int:
+    return len(minimum.restrict_to_prices)
 
 
 def _reach(made: Page, charge: Owed, floor: Fraction, paid: list[Thing], ids: tuple[str, ...]) -> None:
@@ -332,7 +333,7 @@ def _paid_by(made: Page, grant: Grant) -> list[Thing]:
 
 
 def _tax(made: Page) -> None:
-    """A line shows the tax on its own amount, and a negative line what it changed of it; the sum is that of what is left."""
+    """A line shows the tax on its own amount, a negative line what it changed of it: the sum is the tax on the rest."""
     left = {id(thing): thing.net for thing in made.things}
     for thing in made.things:
         thing.tax = rounded(thing.net * (thing.rate or 0))

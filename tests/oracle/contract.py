@@ -5,6 +5,7 @@ bounds, halves of a cent), together with the events and seats of their life. The
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from random import Random
 
 from rating.credit import Grant
@@ -88,7 +89,7 @@ def _schedule(draw: Random, start: date, end: date, *, is_daily: bool) -> Schedu
     currency = draw.choice(CURRENCIES)
     reused = [_price(draw, n, currency, is_daily=is_daily) for n in range(draw.randrange(1, 5))]
     phases = []
-    for number, (first, last) in enumerate(zip(borders, borders[1:], strict=False)):
+    for number, (first, last) in enumerate(pairwise(borders)):
         kept = [price for price in reused if number == 0 or draw.random() < 0.6]
         new = [_price(draw, 10 * number + 10 + n, currency, is_daily=is_daily) for n in range(draw.randrange(2))]
         prices = tuple([*kept, *new] or [_price(draw, 10 * number + 19, currency, is_daily=is_daily)])

@@ -1,4 +1,4 @@
-"""Days: the oracle's calendar. It walks from day to day and never computes a border; ends are inclusive, as on paper."""
+"""Days: the oracle's calendar. It walks from day to day and computes no border; ends are inclusive, as on paper."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta

@@ -10,7 +10,7 @@ from math import ceil
 
 from rating.part import SeatScope
 from rating.period import Frequency
-from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume
+from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume, metric_of
 from rating.tier import AnyTier, VolumeTier
 from tests.oracle import day as days
 from tests.oracle.due import Owed
@@ -52,7 +52,8 @@ def pieces(charge: Owed, facts: Facts) -> list[Piece]:
 
 def _is_idle(charge: Owed, facts: Facts) -> bool:
     """On demand a day that adds nothing bills nothing."""
-    metric = charge.price.structure.usage_metric_id
+    metric = metric_of(charge.price.structure)
+    assert metric is not None, "only usage is billed on demand"
     added = [quantity for on, quantity in facts.daily(metric, charge.ladder, charge.last) if on >= charge.first]
     return charge.price.billing_frequency is Frequency.ON_DEMAND and sum(added, ZERO) == 0
 
@@ -108,7 +109,8 @@ def _graduated(structure: Graduated, charge: Owed, facts: Facts) -> Iterator[Pie
     tiers, level = structure.tiers, ZERO
     poured = [ZERO] * len(tiers)
     entered = dict.fromkeys([] if charge.price.billing_frequency is Frequency.ON_DEMAND else [0], charge.ladder)
-    for on, quantity in facts.daily(structure.usage_metric_id, charge.ladder, charge.last):
+    for on, added in facts.daily(structure.usage_metric_id, charge.ladder, charge.last):
+        quantity = added
         while quantity > 0:
             number = _tier_after(tiers, level)
             bound = tiers[number].upper_bound

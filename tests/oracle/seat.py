@@ -6,6 +6,7 @@ days, both within the contracted minimum or both above it, share a line.
 
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from itertools import accumulate, groupby
 
@@ -77,7 +78,7 @@ def _fees(structure: SeatBased, charge: Owed, facts: Facts, *, peak: int) -> Ite
     """A tier's flat fee is due when it is entered, once in a billing period (design: cumulative tiers)."""
     before = _entered_before(structure, charge, facts)
     share = Fraction(days.count(*charge.base), charge.full_days) if structure.prorate_flat_fees else Fraction(1)
-    lower = 0
+    lower: Decimal | int = 0
     for number, tier in enumerate(structure.tiers):
         is_entered = number == 0 or peak > lower
         was_entered = before is not None and (number == 0 or before > lower)

@@ -13,7 +13,7 @@ def rounded(amount: Fraction | int) -> int:
 
 
 def split(total: int, weights: Sequence[int]) -> list[int]:
-    """In proportion to the weights; what is left goes unit by unit to the largest remainder, first come first served."""
+    """In proportion to the weights; what is left goes unit by unit to the largest remainder, the first of equals."""
     if not sum(weights):
         return [total if index == 0 else 0 for index in range(len(weights))]
     exact = [Fraction(total) * weight / sum(weights) for weight in weights]

@@ -30,7 +30,7 @@ FIRST = int(os.environ.get("USANCE_ORACLE_FIRST", "0"))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(FIRST, FIRST + CONTRACTS, CHUNK))
-def test_every_bill_agrees_with_the_oracle(first):
+def test_every_bill_agrees_with_the_oracle(first: int) -> None:
     for seed in range(first, min(first + CHUNK, FIRST + CONTRACTS)):
         given = contract(seed)
 

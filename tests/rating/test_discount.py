@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rating import money
 from rating import schedule as schedules
 from rating.error import InvalidDiscount
-from rating.explanation import DiscountTaken, Reduced
+from rating.explanation import DiscountTaken, FixedFee, Reduced
 from rating.period import Frequency
 from rating.price import BillingType
 from tests.build import (
@@ -174,6 +175,21 @@ def test_a_reduced_rate_says_what_it_was():
     assert (line.quantity, line.rate, line.net_minor) == (Decimal(550), Decimal("0.09"), 4950)
     assert isinstance(line.explanation, Reduced)
     assert line.explanation.before.amount == 55
+
+
+def test_a_percentage_of_a_share_of_days_is_rounded_from_the_exact_amount():
+    # 77 x 15 / 31 x 0.9145 is 34.0725, although 77 x 15 / 31 never ends.
+    terms = {"start": "2025-01-17", "discounts": (discount("8.55 %", separate=False),)}
+    contract = schedule(price(fixed("77"), currency="KWD"), **terms)
+
+    assert billed(contract, FEBRUARY).total() == money.Money(34073, "KWD")
+
+
+def test_an_amount_that_has_expired_leaves_the_line_as_it_was():
+    off = discount("50", separate=False, end="2025-01-01")
+    (line,) = billed(schedule(fee(), start="2024-01-01", discounts=(off,)), FEBRUARY).lines()
+
+    assert isinstance(line.explanation, FixedFee)
 
 
 def test_an_amount_off_the_rate_leaves_a_lump_sum():

@@ -259,6 +259,16 @@ def test_all_changes_are_the_sum_of_days(history, contracted):
     assert exact(billed(contract, MAY, seats=text(history))) == expected
 
 
+def test_a_tier_that_no_day_was_charged_for_still_owes_its_fee():
+    # 25 seats for a part of 5 April are no day's balance; the tier above 20 is entered in May.
+    terms = {"minimum": 5, "overages": "MONTHLY", "billing_type": ADVANCE, "billing_frequency": Frequency.QUARTERLY}
+    structure = seats("0-20 @ 0, then 0 + 7", minimum=terms.pop("minimum"), overages=terms.pop("overages"))
+    contract = schedule(price(structure, **terms), start=APRIL)
+    history = "2025-04-01 5, 2025-04-05 25, 2025-04-05 6, 2025-05-10 25"
+
+    assert [billed(contract, on, seats=history).total() for on in (MAY, JUNE)] == [usd("0"), usd("7")]
+
+
 @given(histories())
 def test_each_strategy_charges_no_more_than_the_one_before_it(history):
     paid = [exact(billed(monthly("30", strategy=one), MAY, seats=text(history))) for one in SeatProrationStrategy]

@@ -144,6 +144,16 @@ def test_a_commitment_is_paid_and_what_goes_beyond_it_has_a_rate_of_its_own(call
     assert [line.net_minor for line in billed(contract, FEBRUARY, calls=calls).lines()] == lines
 
 
+def test_a_commitment_of_a_share_of_days_is_exact_in_amounts_and_in_units():
+    # (100.05 x 0.1 - 20 x 15 / 31) x 3.1 / 0.1 is 10.155, although 20 x 15 / 31 never ends.
+    commitment = Commitment(Decimal(20), Decimal("3.1"))
+    contract = schedule(price(linear("0.1"), commitment=commitment), start="2025-01-17")
+    within, beyond = billed(contract, FEBRUARY, calls="100.05").lines()
+
+    assert (within.net_minor, beyond.net_minor) == (968, 1016)
+    assert within.quantity + beyond.quantity == Decimal("100.05")
+
+
 def test_a_commitment_of_units_that_cost_nothing_is_paid_as_it_is():
     contract = schedule(price(linear("0"), commitment=Commitment(Decimal(500), Decimal(1))))
 
