@@ -18,7 +18,9 @@ MeterError
 |- StreamError          the world, now: try again, the ids make it safe
 |  |- StreamFull          STREAM_FULL
 |  `- StreamUnavailable   STREAM_UNAVAILABLE
-`- UnreadableEntry      UNREADABLE_ENTRY: our bug or damaged data; counting stops here rather than lose an event
+|- UnreadableEntry      UNREADABLE_ENTRY: our bug or damaged data; it becomes a dead letter
+|- DeadLetterStays      DEAD_LETTER_STAYS: replayed, and cannot be counted still
+`- DeadLettersFull      DEAD_LETTERS_FULL: counting stops here rather than set aside everything that comes
 
 `key` is the path of the field in the request, such as `eventProperties.tokens` or `[7].eventType`.
 """
@@ -143,3 +145,15 @@ class UnreadableEntry(MeterError):
     """A stream entry cannot be read."""
 
     code = "UNREADABLE_ENTRY"
+
+
+class DeadLetterStays(MeterError):
+    """The dead letter cannot be counted still, so it stays in the list."""
+
+    code = "DEAD_LETTER_STAYS"
+
+
+class DeadLettersFull(MeterError):
+    """More dead letters than allowed: counting has stopped, nothing is lost. Mend the cause, or raise the limit."""
+
+    code = "DEAD_LETTERS_FULL"

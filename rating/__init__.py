@@ -47,11 +47,12 @@ from rating.error import (
 )
 from rating.explanation import Explanation, FixedFee, LinearUsage, Reading, TierFee, TierUsage
 from rating.invoice import Bill, Group, Line, RateDisplay
-from rating.metric import Aggregation, Filter, Metric
+from rating.metric import Aggregation, Bound, Filter, Metric
 from rating.money import Money
 from rating.period import Frequency, Grid, Period
 from rating.price import BillingType, Fixed, Graduated, Linear, Price, PricingType, Structure, UsageCalculationMode
 from rating.schedule import Charge, Phase, Schedule
+from rating.span import Span
 from rating.tariff import Part
 from rating.tier import Step, Tier
 from rating.usage import Usage, UsageKey
@@ -62,6 +63,7 @@ __all__ = [
     "Bill",
     "BillInput",
     "BillingType",
+    "Bound",
     "Charge",
     "Explanation",
     "Filter",
@@ -95,6 +97,7 @@ __all__ = [
     "RatingError",
     "Reading",
     "Schedule",
+    "Span",
     "Step",
     "Structure",
     "Tier",

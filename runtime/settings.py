@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_entries_max: Amount = 1_000_000
     stream_retention_seconds: Seconds = 86_400.0
     batch_events_max: Amount = 200_000
+    dead_letters_max: Amount = 1_000
     stop_seconds: Seconds = 2.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
