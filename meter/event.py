@@ -13,13 +13,12 @@ A good event costs one typed decode. A bad one is decoded a second time without 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from meter import identity
+from meter import identity, properties
 from meter.error import (
     EventRefused,
     EventTooLarge,
@@ -30,13 +29,11 @@ from meter.error import (
     UnknownField,
     WrongType,
 )
-from rating import number
 
 NewId: TypeAlias = Callable[[], UUID]
 
 EVENT_BYTES_MAX = 8 * 1024
 TEXT_CHARACTERS_MAX = 255
-PROPERTIES_MAX = 50
 AHEAD_MAX = timedelta(minutes=5)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,7 +72,7 @@ def decode(body: bytes | msgspec.Raw, *, received_at: int, new_id: NewId) -> Eve
     _check_text(wire.customer_alias, key="customerAlias")
     _check_text(wire.event_type, key="eventType")
     timestamp = received_at if wire.event_timestamp is None else _timestamp(wire.event_timestamp, received_at)
-    properties = encode_properties(wire.event_properties)
+    encoded = properties.encode(wire.event_properties)
     customer_event_id = str(new_id()) if wire.customer_event_id is None else _checked_id(wire.customer_event_id)
     event = Event(
         key=identity.key(customer_event_id),
@@ -83,14 +80,14 @@ def decode(body: bytes | msgspec.Raw, *, received_at: int, new_id: NewId) -> Eve
             alias=wire.customer_alias,
             event_type=wire.event_type,
             timestamp=None if wire.event_timestamp is None else timestamp,
-            properties=properties,
+            properties=encoded,
         ),
         customer_event_id=customer_event_id,
         customer_alias=wire.customer_alias,
         event_type=wire.event_type,
         timestamp=timestamp,
         has_own_timestamp=wire.event_timestamp is not None,
-        properties=properties,
+        properties=encoded,
     )
     _check_size(event)
     return event
@@ -105,27 +102,6 @@ def sender_id(body: bytes | msgspec.Raw) -> str | None:
         return None
     found = fields.get("customerEventId") if isinstance(fields, dict) else None
     return found if isinstance(found, str) else None
-
-
-def encode_properties(properties: dict[str, Any]) -> bytes:
-    """Properties, as decoded here, as canonical JSON: equal content, equal bytes."""
-    if len(properties) > PROPERTIES_MAX:
-        raise InvalidValue(
-            f"`eventProperties` may have {PROPERTIES_MAX} properties, but has {len(properties)}. Send fewer.",
-            key="eventProperties",
-        )
-    for name, value in properties.items():
-        kind = type(value)
-        if kind is int:
-            if not -_INTEGER_MAX <= value <= _INTEGER_MAX:
-                raise _inexact(name)
-        elif kind not in _PLAIN:
-            raise _not_flat(name)
-    encoded = _ENCODER.encode(properties)
-    if b"\\u0000" in encoded:
-        # Rare, and not yet bad: the text may have a backslash of its own.
-        _check_zeros(properties)
-    return encoded
 
 
 def microseconds(instant: datetime) -> int:
@@ -144,11 +120,6 @@ _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,64})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_INTEGER_MAX = 10**number.INTEGER_DIGITS_MAX - 1
-# A number that is within the limits whatever its digits are.
-_SHORT = re.compile(r"-?\d{1,20}\.\d{1,18}", re.ASCII)
-# What needs no look, beside integers: texts, booleans, null and the numbers that _number made.
-_PLAIN = frozenset({str, bool, type(None), msgspec.Raw})
 
 
 def _check_text(text: str, *, key: str) -> None:
@@ -194,44 +165,6 @@ def _parse_timestamp(text: str) -> int | None:
     except ValueError:
         # A day or a time that does not exist.
         return None
-
-
-def _number(text: str) -> msgspec.Raw | int:
-    """A number with a point or an exponent, in its shortest plain form. Raises ArithmeticError if that is not exact."""
-    if not _SHORT.fullmatch(text):
-        exact = number.EXACT.normalize(Decimal(text))
-        if exact.adjusted() >= number.INTEGER_DIGITS_MAX or -_exponent(exact) > number.DECIMALS_MAX:
-            raise ArithmeticError(text)
-        text = format(exact, "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return msgspec.Raw(text.encode()) if "." in text else int(text)
-
-
-def _exponent(exact: Decimal) -> int:
-    exponent = exact.as_tuple().exponent
-    return exponent if isinstance(exponent, int) else 0
-
-
-def _check_zeros(properties: dict[str, Any]) -> None:
-    for name, value in properties.items():
-        if "\0" in name:
-            raise InvalidValue("A property's name contains the character U+0000. Remove it.", key="eventProperties")
-        if isinstance(value, str) and "\0" in value:
-            raise InvalidValue(f"`{_path(name)}` contains the character U+0000. Remove it.", key=_path(name))
-
-
-def _inexact(name: str) -> InexactNumber:
-    return InexactNumber(f"`{_path(name)}`: {InexactNumber.__doc__}", key=_path(name))
-
-
-def _not_flat(name: str) -> WrongType:
-    message = f"`{_path(name)}` must be a string, number, boolean or null; properties are flat."
-    return WrongType(message, key=_path(name))
-
-
-def _path(name: str) -> str:
-    return f"eventProperties.{name}"
 
 
 def _check_size(event: Event) -> None:
@@ -282,24 +215,23 @@ def _diagnose_fields(fields: dict[str, Any]) -> EventRefused | None:
     for name in _OPTIONAL:
         if not isinstance(fields.get(name), str | None):
             return WrongType(f"`{name}` must be a string, or absent.", key=name)
-    properties = fields.get("eventProperties", {})
-    if not isinstance(properties, dict):
+    found = fields.get("eventProperties", {})
+    if not isinstance(found, dict):
         return WrongType("`eventProperties` must be an object of plain values.", key="eventProperties")
-    return _diagnose_properties(properties)
+    return _diagnose_properties(found)
 
 
-def _diagnose_properties(properties: dict[str, Any]) -> EventRefused | None:
-    for name, value in properties.items():
+def _diagnose_properties(found: dict[str, Any]) -> EventRefused | None:
+    for name, value in found.items():
         if isinstance(value, dict | list):
-            return _not_flat(name)
+            return properties.not_flat(name)
         if isinstance(value, _Written):
             try:
-                _number(value.text)
+                properties.number_of(value.text)
             except ArithmeticError:
-                return _inexact(name)
+                return properties.inexact(name)
     return None
 
 
-_DECODER = msgspec.json.Decoder(_Wire, float_hook=_number)
+_DECODER = msgspec.json.Decoder(_Wire, float_hook=properties.number_of)
 _UNTYPED = msgspec.json.Decoder(float_hook=_Written)
-_ENCODER = msgspec.json.Encoder(order="deterministic")

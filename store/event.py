@@ -179,7 +179,9 @@ def _rows(block: Received, duplicates: Collection[int], superseded: Collection[i
         at, index = timestamp - _POSTGRES_EPOCH, first_index + place
         yield b"%b%b%b%b%b%b" % (
             # Each value comes after its length.
-            _FIXED(width, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key),
+            _FIXED(
+                width, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key
+            ),
             _NULL if id_ is None else _text(id_),
             types[type_],
             _LENGTH(len(properties)),

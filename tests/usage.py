@@ -77,6 +77,17 @@ async def make_metric(
     return born
 
 
+async def another_account(conn: Connection) -> Principal:
+    """An account of its own."""
+    row = await conn.fetchrow(
+        "insert into account (id, company_name, created_at, updated_at) values (gen_random_uuid(), 'Other', $1, $1)"
+        " returning account, id",
+        NOW,
+    )
+    assert row is not None
+    return Principal(account=row["account"], account_id=row["id"], client_id="other", time_zone="UTC")
+
+
 def block_of(account: Principal, *events: Mapping[str, Any], now: datetime = NOW) -> bytes:
     """These events as the stream takes them."""
     received_at = event.microseconds(now)

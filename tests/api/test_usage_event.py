@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from meter import entry, event, identity
+from meter import entry, event, identity, properties
 from store.account import Principal
 from store.db import Connection, Pool
 from tests.server import Reply, Server
@@ -196,4 +196,4 @@ async def test_ingest_goes_on_while_postgres_is_away(api: Server, pool: Pool) ->
 
 
 def test_limits_are_those_that_are_documented() -> None:
-    assert (event.EVENT_BYTES_MAX, event.PROPERTIES_MAX, event.TEXT_CHARACTERS_MAX) == (8_192, 50, 255)
+    assert (event.EVENT_BYTES_MAX, properties.PROPERTIES_MAX, event.TEXT_CHARACTERS_MAX) == (8_192, 50, 255)

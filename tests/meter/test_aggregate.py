@@ -19,6 +19,7 @@ from tests.usage import (
     aggregator,
     block_of,
     called,
+    definition,
     differences,
     drain,
     make_metric,
@@ -69,6 +70,31 @@ async def test_a_cancelled_step_leaves_nothing_behind(
 
     assert await conn.fetchval("select count(*) from usage_event") == 0
     assert await drain(counting) == 1
+
+
+async def test_cancelling_a_step_at_any_await_loses_and_doubles_nothing(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    tokens = await make_metric(conn, account, definition("SUM", "tokens"))
+    await accept(redis, account, called("a", tokens=1), called("b", tokens=2), called("a", tokens=3))
+    await drain(counting)
+    await accept(redis, account, called("c", tokens=4), called("b", tokens=5), called("a", tokens=3))
+
+    seen = set()
+    for turns in range(1_000):
+        step = asyncio.create_task(counting.step(NOW))
+        # More and more turns of the loop, until the step is through before it is cancelled.
+        for _ in range(turns * turns // 8):
+            await asyncio.sleep(0)
+        is_through = step.done()
+        step.cancel()
+        await asyncio.wait([step])
+        seen.add(await measured(conn, account, tokens))
+        if is_through:
+            break
+
+    assert seen == {used("5", 2), used("12", 3)}
+    assert await differences(conn) == []
 
 
 async def test_an_entry_that_cannot_be_read_stops_counting(

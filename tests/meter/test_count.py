@@ -18,6 +18,7 @@ from tests.usage import (
     NOW,
     accept,
     aggregator,
+    another_account,
     called,
     definition,
     differences,
@@ -269,13 +270,3 @@ async def start_over(conn: Connection, redis: Redis) -> None:
         "truncate stream_position, event_key, usage_event, usage_alias, usage_slot, usage_day, usage_unique,"
         " usage_metric, usage_metric_version"
     )
-
-
-async def another_account(conn: Connection) -> Principal:
-    row = await conn.fetchrow(
-        "insert into account (id, company_name, created_at, updated_at) values (gen_random_uuid(), 'Other', $1, $1)"
-        " returning account, id",
-        NOW,
-    )
-    assert row is not None
-    return Principal(account=row["account"], account_id=row["id"], client_id="other", time_zone="UTC")

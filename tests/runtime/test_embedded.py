@@ -15,6 +15,9 @@ from runtime import embedded
 from runtime.errors import EmbeddedError, StillRunning
 from runtime.server import Server
 
+# Processes that are started and stopped take seconds.
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Server]
 
 STARTS = pytest.mark.parametrize("start", [embedded.start_postgres, embedded.start_valkey], ids=["postgres", "valkey"])

@@ -22,6 +22,9 @@ from aiohttp import encode_basic_auth
 from runtime.folder import Endpoints
 from store import db
 
+# Processes that are started and stopped take seconds.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STOP_SECONDS_MAX = 10
 READY_SECONDS_MAX = 40
@@ -143,7 +146,6 @@ def test_a_command_finds_the_servers_through_the_folder(running: Up) -> None:
     assert (done.returncode, done.stdout) == (0, "0 billing schedules were due.\n")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["serve-0", "aggregate", "invoice", "Postgres", "Valkey"])
 def test_a_part_that_is_killed_is_started_again(running: Up, name: str) -> None:
     url, victim = running.endpoints.http_url, running.child(name)
@@ -154,7 +156,6 @@ def test_a_part_that_is_killed_is_started_again(running: Up, name: str) -> None:
     assert running.endpoints.http_url == url
 
 
-@pytest.mark.slow
 def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next_start(start: Start) -> None:
     first = start().ready()
     key = first.key()
@@ -167,7 +168,6 @@ def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next_start(start: St
     poll(lambda: not [pid for pid in family if is_alive(pid)])
 
 
-@pytest.mark.slow
 def test_stopping_it_while_it_starts_leaves_nothing(start: Start) -> None:
     run = start()
     poll((run.data_dir / "postgres/data").exists)
@@ -180,7 +180,6 @@ def test_stopping_it_while_it_starts_leaves_nothing(start: Start) -> None:
     assert not (run.data_dir / "postgres/data.new").exists()
 
 
-@pytest.mark.slow
 def test_a_preset_key_opens_the_api_and_another_secret_for_it_is_refused(start: Start) -> None:
     key = ("preset", "0123456789abcdef")
     first = start(USANCE_CLIENT_ID=key[0], USANCE_CLIENT_SECRET=key[1]).ready()
@@ -195,7 +194,6 @@ def test_a_preset_key_opens_the_api_and_another_secret_for_it_is_refused(start: 
     assert "a key preset exists with another secret" in second.said
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("redis")
 def test_real_servers_are_used_where_urls_are_given(start: Start, empty_database_url: str, redis_url: str) -> None:
     run = start("--database-url", empty_database_url, "--redis-url", redis_url, USANCE_HTTP_WORKERS="2").ready()
@@ -207,7 +205,6 @@ def test_real_servers_are_used_where_urls_are_given(start: Start, empty_database
     assert run.stop() < STOP_SECONDS_MAX
 
 
-@pytest.mark.slow
 def test_a_newer_database_is_refused_with_the_command_to_run(start: Start, database_url: str, redis_url: str) -> None:
     asyncio.run(set_revision(database_url, "9999"))
     run = start("--database-url", database_url, "--redis-url", redis_url)
@@ -312,7 +309,6 @@ def test_a_database_that_refuses_us_is_explained(tmp_path: Path, redis_url: str,
     assert "the database refuses us" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="about running as root")
 @pytest.mark.parametrize("forbid", [False, True], ids=["namespaces", "no namespaces"])
 def test_root_under_a_closed_home_loosens_nothing(tmp_path: Path, start: Start, forbid: bool) -> None:

@@ -1,0 +1,78 @@
+"""Folding is exact, and taking back undoes it."""
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meter import fold
+from meter.fold import Deltas, Occurrence
+from rating.metric import Aggregation, Metric
+from store import counter
+from store.bucket import SLOT_MICROSECONDS
+
+
+def metric(number: int, aggregation: Aggregation, of: str | None = None) -> Metric:
+    return Metric(id="m", version=1, number=number, event_type="call", aggregation=aggregation, aggregation_property=of)
+
+
+RULES = fold.rules(
+    [metric(1, Aggregation.COUNT), metric(2, Aggregation.SUM, "n"), metric(3, Aggregation.UNIQUE, "user")]
+)
+NUMBERS = st.one_of(
+    st.integers(-(10**20) + 1, 10**20 - 1).map(str), st.decimals(-1, 1, places=18).map(lambda d: f"{d:f}")
+)
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(1, 2),
+        st.sampled_from(["call", "other"]),
+        st.integers(0, 3 * SLOT_MICROSECONDS),
+        st.builds('{{"n":{},"user":"{}"}}'.format, NUMBERS, st.sampled_from("xyz")),
+    ),
+    max_size=20,
+)
+
+
+def folded(events: list[Occurrence], *, taken_back: list[Occurrence] | None = None) -> Deltas:
+    deltas = Deltas()
+    fold.fold(deltas, RULES, account=1, events=events)
+    fold.fold(deltas, RULES, account=1, events=taken_back or [], sign=-1)
+    return deltas
+
+
+def nonzero(found: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in found.items() if value not in (0, [0, 0], [0, None])}
+
+
+def test_each_metric_has_cells_of_its_own() -> None:
+    deltas = folded([(7, "call", SLOT_MICROSECONDS, '{"n":2,"user":"x"}'), (7, "call", SLOT_MICROSECONDS, '{"n":0.5}')])
+
+    assert deltas.cells == {(1, 1, 7, 1): [2, None], (1, 2, 7, 1): [2, Decimal("2.5")], (1, 3, 7, 1): [1, None]}
+    assert deltas.members == {(1, 3, 7, 1, "x"): 1}
+
+
+def test_events_of_other_types_are_not_even_read() -> None:
+    assert folded([(7, "other", 0, "not json")]).cells == {}
+
+
+@given(EVENTS)
+def test_taking_back_what_was_added_leaves_nothing(events: list[Occurrence]) -> None:
+    deltas = folded(events, taken_back=events[::-1])
+
+    assert nonzero(deltas.cells) == nonzero(deltas.members) == {}
+
+
+@given(EVENTS, EVENTS)
+def test_what_is_taken_back_might_as_well_not_have_been_there(kept: list[Occurrence], gone: list[Occurrence]) -> None:
+    deltas, expected = folded(kept + gone, taken_back=gone), folded(kept)
+
+    assert nonzero(deltas.cells) == nonzero(expected.cells)
+    assert nonzero(deltas.members) == expected.members
+
+
+def test_values_are_kept_as_they_are_or_by_their_hash() -> None:
+    assert counter.member_value("ä" * 256) == "ä" * 256
+    assert counter.member_value("ä" * 257) == counter.member_value("ä" * 257) != counter.member_value("ä" * 258)
+    # Nobody can name the hash of another value.
+    assert counter.member_value(counter.member_value("ä" * 257)) != counter.member_value("ä" * 257)
