@@ -9,7 +9,7 @@ PYTHON ?= python3
 # Two workers on two cores; each starts one Postgres and one Valkey of its own.
 WORKERS ?= 2
 
-.PHONY: demo test quick check install install-dev lock format
+.PHONY: demo test quick chaos check install install-dev lock format
 
 demo: install
 	$(BIN)/usance demo $(ARGS)
@@ -19,6 +19,10 @@ test: check
 
 quick: install-dev
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" -q $(ARGS)
+
+# Hours of faults instead of one of each.
+chaos: install-dev
+	$(BIN)/pytest -n 0 -q tests/flow --chaos $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ ApiError
 |  |- UnsupportedMedia    UNSUPPORTED_MEDIA_TYPE
 |  |- NotOfferedYet       NOT_OFFERED_YET
 |- Unauthenticated        UNAUTHENTICATED
+|- ForbiddenScope         FORBIDDEN_SCOPE
+|- RateLimited            RATE_LIMITED
 |- UnknownPath            UNKNOWN_PATH
 |- MethodNotAllowed       METHOD_NOT_ALLOWED
 |- NotFound               NOT_FOUND
@@ -19,6 +21,9 @@ ApiError
 |  |- ScheduleRunning     SCHEDULE_RUNNING
 |  |- ScheduleCompleted   SCHEDULE_COMPLETED
 |  |- EndDateBilled       END_DATE_BILLED
+|- NotCountedYet          NOT_COUNTED_YET
+|- CountingBehind         COUNTING_BEHIND
+|- TooManyStreams         TOO_MANY_STREAMS
 |- DatabaseUnavailable    DATABASE_UNAVAILABLE
 |- Internal               INTERNAL
 
@@ -101,6 +106,22 @@ class Unauthenticated(ApiError):
     code = "UNAUTHENTICATED"
 
 
+class ForbiddenScope(ApiError):
+    """The key is good, but not for this."""
+
+    code = "FORBIDDEN_SCOPE"
+
+
+class RateLimited(ApiError):
+    """Too many requests with this key. Nothing was done; send the same again after `Retry-After` seconds."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, *, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class UnknownPath(ApiError):
     """There is nothing at this path. The API stands below /api; docs/routes.md lists every route."""
 
@@ -139,6 +160,24 @@ class EndDateBilled(Conflict):
     """The end date contradicts days that are over or billed."""
 
     code = "END_DATE_BILLED"
+
+
+class CountingBehind(ApiError):
+    """What stands at `after` is accepted, but not counted yet, and we have waited. This is what is counted so far."""
+
+    code = "COUNTING_BEHIND"
+
+
+class TooManyStreams(ApiError):
+    """As many usage streams are open here as may be. Connect again later."""
+
+    code = "TOO_MANY_STREAMS"
+
+
+class NotCountedYet(ApiError):
+    """What stands at `after` is accepted, but not counted yet, and we have waited. Ask again."""
+
+    code = "NOT_COUNTED_YET"
 
 
 class DatabaseUnavailable(ApiError):

@@ -11,6 +11,8 @@ from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from rating import bill, period
 from rating.metric import Metric
 from rating.usage import Usage, UsageKey
@@ -20,8 +22,12 @@ from store.db import Connection
 from store.due import StoredSchedule
 
 
-async def inputs(conn: Connection, schedules: Sequence[StoredSchedule]) -> dict[UUID, bill.BillInput]:
-    """Answer what `rating.bill` must know for each schedule's bill date.
+class Counting(msgspec.Struct, frozen=True):
+    """A metric of the schedule still counts its history."""
+
+
+async def inputs(conn: Connection, schedules: Sequence[StoredSchedule]) -> dict[UUID, bill.BillInput | Counting]:
+    """Answer what `rating.bill` must know for each schedule's bill date, or that it cannot be known yet.
 
     A schedule with a price whose usage metric does not exist has no answer. `conn` must hold one REPEATABLE READ
     snapshot: days, quarter hours and raw edges of one range are read by different statements.
@@ -29,7 +35,7 @@ async def inputs(conn: Connection, schedules: Sequence[StoredSchedule]) -> dict[
     by_account: defaultdict[int, list[StoredSchedule]] = defaultdict(list)
     for schedule in schedules:
         by_account[schedule.account].append(schedule)
-    answers: dict[UUID, bill.BillInput] = {}
+    answers: dict[UUID, bill.BillInput | Counting] = {}
     for number, members in by_account.items():
         answers |= await _inputs_of_account(conn, number, members)
     return answers
@@ -37,19 +43,21 @@ async def inputs(conn: Connection, schedules: Sequence[StoredSchedule]) -> dict[
 
 async def _inputs_of_account(
     conn: Connection, number: int, schedules: Sequence[StoredSchedule]
-) -> dict[UUID, bill.BillInput]:
+) -> dict[UUID, bill.BillInput | Counting]:
     needs = {s.id: bill.usage_needed(s.terms, s.bill_date) for s in schedules}
     metrics = await metric.load(conn, number, _metric_ids(needs.values()))
     aliases = await customer.aliases_of(conn, account=number, customers=list({s.customer for s in schedules}))
     zone = ZoneInfo((await account.get(conn, number)).time_zone)
-    billable = [s for s in schedules if all(UUID(key.metric_id) in metrics for key in needs[s.id])]
+    known = [s for s in schedules if all(UUID(key.metric_id) in metrics for key in needs[s.id])]
+    billable = [s for s in known if all(metrics[UUID(key.metric_id)].is_complete for key in needs[s.id])]
     questions = [
         _question(metrics[UUID(key.metric_id)], key=key, aliases=aliases[s.customer], zone=zone)
         for s in billable
         for key in needs[s.id]
     ]
     measured = iter(await usage.measure(conn, number, questions))
-    return {
+    counting: dict[UUID, bill.BillInput | Counting] = {s.id: Counting() for s in known}
+    return counting | {
         s.id: bill.BillInput(
             schedule=s.terms,
             bill_date=s.bill_date,

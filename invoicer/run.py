@@ -92,7 +92,7 @@ class Invoicer:
         for of in claimed:
             match _rate(inputs.get(of.id)):
                 case _Parked() as parked:
-                    await _park_all(conn, [of], parked=parked, until=now + PARKED_RETRY)
+                    await _park_all(conn, [of], parked=parked, until=now + parked.retry)
                 case draft:
                     rated.append(_Rated(of, draft, snapshots[of.account, of.customer], titles))
         await _save(conn, rated, now=now)
@@ -103,8 +103,12 @@ class _Parked(msgspec.Struct, frozen=True):
 
     reason: str
     detail: str
+    retry: timedelta = PARKED_RETRY
 
 
+_COUNTING = _Parked(
+    "METRIC_COUNTING", "A usage metric of this schedule is new or was changed, and counts its history.", UNCOUNTED_RETRY
+)
 _UNCOUNTED = _Parked(
     "USAGE_NOT_COUNTED", "Usage accepted before this run is not counted yet; is an aggregator running?"
 )
@@ -117,7 +121,9 @@ class _Rated(msgspec.Struct, frozen=True):
     titles: Mapping[tuple[int, UUID], str]
 
 
-def _rate(known: bill.BillInput | None) -> Bill | _Parked:
+def _rate(known: bill.BillInput | gather.Counting | None) -> Bill | _Parked:
+    if isinstance(known, gather.Counting):
+        return _COUNTING
     if known is None:
         return _Parked("METRIC_MISSING", "A price of this schedule names a usage metric that does not exist.")
     try:

@@ -47,6 +47,8 @@ _POISON: tuple[type[BaseException], ...] = (
     *(asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError),
 )
 
+_ILLEGIBLE: tuple[type[BaseException], ...] = (MeterError, *_POISON)
+
 
 class Isolated(msgspec.Struct, frozen=True):
     """What became of a batch whose events were tried by themselves."""
@@ -60,15 +62,10 @@ def is_poison(exc: BaseException) -> bool:
     return isinstance(exc, _POISON)
 
 
-def readable(
-    entry_id: str, payload: bytes, *, unreadable: list[NewLetter], new_id: NewId = uuid7
-) -> Sequence[Block]:
+def readable(entry_id: str, payload: bytes, *, unreadable: list[NewLetter], new_id: NewId = uuid7) -> Sequence[Block]:
     """The blocks of an entry; one that cannot be taken apart becomes a letter."""
     try:
-        blocks = entry.decode(payload)
-        if all(map(entry.is_sound, blocks)):
-            return blocks
-        raise UnreadableEntry("The columns of a stream entry do not belong together.")
+        return _sound(payload)
     except UnreadableEntry as exc:
         order = (*stream_position.order(entry_id), WHOLE)
         unreadable.append(
@@ -143,15 +140,13 @@ def opened(content: bytes) -> list[dict[str, Any]] | None:
     """The events of a letter for people to read, as far as they can be read; None: not at all."""
     try:
         return [_shown(block, place) for block in entry.decode(content) for place in range(len(block))]
-    except (MeterError, *_POISON):
+    except _ILLEGIBLE:
         # That it cannot be read is why it lies there.
         return None
 
 
 async def _count(conn: Connection, letter: DeadLetter, *, now: datetime) -> None:
-    blocks = entry.decode(letter.content)
-    if not blocks or not all(map(entry.is_sound, blocks)):
-        raise UnreadableEntry("The columns of a stream entry do not belong together.")
+    blocks = _sound(letter.content)
     numbers: Numbers = defaultdict(dict)
     whole = batch.batch([(letter.position, blocks)], first_index=max(letter.entry_index, 0))
     if whole.events == 1:
@@ -160,6 +155,13 @@ async def _count(conn: Connection, letter: DeadLetter, *, now: datetime) -> None
     # Others may have counted versions that came later: as if there were several streams.
     found = await isolate(conn, whole, numbers=numbers, is_sharded=True, letters_max=whole.events)
     await dead_letter.add(conn, found.letters, stream=letter.stream, now=now)
+
+
+def _sound(payload: bytes) -> Sequence[Block]:
+    blocks = entry.decode(payload)
+    if not all(map(entry.is_sound, blocks)):
+        raise UnreadableEntry("The columns of a stream entry do not belong together.")
+    return blocks
 
 
 def _letter(part: Batch, exc: BaseException, new_id: NewId) -> NewLetter:

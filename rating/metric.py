@@ -159,6 +159,11 @@ def group(names: Sequence[str], properties: Properties) -> str:
     return msgspec.json.encode([text_of(properties.get(name)) for name in names]).decode()
 
 
+def accepts(wanted: Sequence[Filter], properties: Properties, *, is_case_sensitive: bool) -> bool:
+    """Whether all filters agree."""
+    return all(_accepts(one, is_case_sensitive)(properties) for one in wanted)
+
+
 def decode_group(text: str) -> tuple[str | None, ...]:
     """The texts of a group."""
     return tuple(_GROUP.decode(text))

@@ -11,6 +11,7 @@ WEIGHTED    a point sets the level until the next one. total is level x microsec
 `join` answers None where only the points themselves could tell: WEIGHTED, when new ones lie before old ones.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeAlias
@@ -97,12 +98,10 @@ def area(spans: Iterable[Span], *, start: int, end: int, level: Value) -> Value:
 
 def _weighted(points: Sequence[Point]) -> Span:
     total: Value = 0
-    for (at, _, value), (until, _, _) in zip(points, points[1:], strict=False):
+    for (at, _, value), (until, _, _) in itertools.pairwise(points):
         total = _add(total, _rectangle(value, until - at))
     last_at, last_no, level = points[-1]
-    return Span(
-        events=len(points), total=total, first_at=points[0][0], last_at=last_at, last_no=last_no, level=level
-    )
+    return Span(events=len(points), total=total, first_at=points[0][0], last_at=last_at, last_no=last_no, level=level)
 
 
 def _joined(old: Span, new: Span, *, events: int) -> Span:

@@ -28,15 +28,6 @@ class Counting(msgspec.Struct, frozen=True):
     metrics: tuple[Metric, ...]
 
 
-class Unfinished(msgspec.Struct, frozen=True, kw_only=True):
-    """A version whose history is being folded."""
-
-    account: int
-    metric: int
-    folded_to: int
-    born_no: int
-
-
 # Shared by all who count, held until their transaction ends.
 _HOLD = "select pg_advisory_xact_lock_shared(hashtext('usance.counting'))"
 # Waits for all who count, and lets none begin.
@@ -101,26 +92,23 @@ async def read(conn: Connection, accounts: Collection[int]) -> dict[int, Countin
 
 # The version that waits longest for its history, by usage_metric_version_unfolded; nobody reads a deleted one's.
 _UNFINISHED = """
-select version.account, version.metric, version.folded_to, version.born_no
+select version.account, version.metric
 from usage_metric_version as version
 join usage_metric as metric on metric.account = version.account and metric.id = version.id
 where version.folded_to < version.born_no and metric.deleted_at is null
-order by version.created_at limit 1
+order by version.created_at, version.metric limit 1
 """
 
 # Moves the border between what is folded and what is not, by the primary key.
-_MOVE = """
-update usage_metric_version set folded_to = $3, history_events = history_events + $4
-where account = $1 and metric = $2
-"""
+_MOVE = "update usage_metric_version set folded_to = $3 where account = $1 and metric = $2"
 
 
-async def unfinished(conn: Connection) -> Unfinished | None:
-    """A version whose history is not folded to its end."""
+async def unfinished(conn: Connection) -> tuple[int, int] | None:
+    """Account and number of a version whose history is not folded to its end."""
     row = await conn.fetchrow(_UNFINISHED)
-    return None if row is None else Unfinished(**dict(row))
+    return None if row is None else (row["account"], row["metric"])
 
 
-async def move(conn: Connection, account: int, *, metric: int, folded_to: int, events: int) -> None:
+async def move(conn: Connection, account: int, *, metric: int, folded_to: int) -> None:
     """Say that history is folded up to this event number, if the transaction commits."""
-    await conn.execute(_MOVE, account, metric, folded_to, events)
+    await conn.execute(_MOVE, account, metric, folded_to)

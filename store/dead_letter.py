@@ -9,6 +9,7 @@ makes no second letter of it.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -23,7 +24,7 @@ WHOLE = -1
 
 
 class NewLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """What could not be counted. `order` is (milliseconds, sequence, index); `account` and `key` where they are known."""
+    """What could not be counted. `order` is (milliseconds, sequence, index); `account` and `key` where known."""
 
     id: UUID
     account: int | None
@@ -56,9 +57,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.entry_ms}-{self.entry_sequence}"
 
 
-# Keeps letters; the unique place refuses what is in the list already. A letter of an account that is not there has none.
+# Keeps letters; the unique place refuses what is in the list already. An account that is not there is no account.
 _ADD = """
-insert into dead_letter (id, account, stream, entry_ms, entry_sequence, entry_index, key, content, code, reason, failed_at)
+insert into dead_letter (id, account, stream, entry_ms, entry_sequence, entry_index, key, content, code, reason,
+    failed_at)
 select new.id, (select account from account where account = new.account), $1,
     entry_ms, entry_sequence, entry_index, key, content, code, reason, $11
 from unnest($2::uuid[], $3::integer[], $4::bigint[], $5::bigint[], $6::integer[], $7::uuid[], $8::bytea[], $9::text[],
@@ -73,9 +75,7 @@ _WAITING = "select count(*) from dead_letter where replayed_at is null"
 async def add(conn: Connection, letters: Sequence[NewLetter], *, stream: str, now: datetime) -> None:
     """Keep letters of one stream."""
     if letters:
-        columns = [
-            (one.id, one.account, *one.order, one.key, one.content, one.code, one.reason.replace("\0", "")) for one in letters
-        ]
+        columns = [_columns(one) for one in letters]
         await conn.execute(_ADD, stream, *zip(*columns, strict=True), now)
 
 
@@ -126,7 +126,9 @@ async def listing(
 
 
 # The letter that an event of this id became, by dead_letter_key.
-_OF_EVENT = "select id from dead_letter where account = $1 and key = $2 and replayed_at is null order by id desc limit 1"
+_OF_EVENT = (
+    "select id from dead_letter where account = $1 and key = $2 and replayed_at is null order by id desc limit 1"
+)
 
 
 async def of_event(conn: Connection, account: int, *, key: UUID) -> UUID | None:
@@ -148,6 +150,10 @@ async def replayed(conn: Connection, letter: UUID, *, now: datetime) -> None:
 async def failed(conn: Connection, letter: UUID, *, code: str, reason: str, now: datetime) -> None:
     """Say why a letter cannot be counted still."""
     await conn.execute(_FAILED, letter, now, code, reason.replace("\0", ""))
+
+
+def _columns(one: NewLetter) -> tuple[Any, ...]:
+    return one.id, one.account, *one.order, one.key, one.content, one.code, one.reason.replace("\0", "")
 
 
 def _letter(row: asyncpg.Record) -> DeadLetter:

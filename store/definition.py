@@ -1,19 +1,19 @@
 """How a metric counts: one version of it, in the API's words, and how far its history is counted."""
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from rating import metric
+from rating import metric, number
 from rating.metric import Aggregation, Bound, Metric
 
 # What `definition` and `history` read, of usage_metric_version as `version`.
 COLUMNS = """version.event_type, version.aggregation_type, version.aggregation_property, version.property_filters,
 version.is_case_sensitive, version.properties_to_negate, version.group_by, version.number_filters, version.folded_to,
-version.born_no, version.history_events"""
+version.born_no"""
 
 _FILTERS = msgspec.json.Decoder(dict[str, list[str]])
 _BOUNDS = msgspec.json.Decoder(dict[str, dict[str, str]])
@@ -37,11 +37,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     folded_to: int = 0
     born_no: int = 0
-    events: int = 0
 
     @property
     def is_complete(self) -> bool:
         return self.folded_to >= self.born_no
+
+    @property
+    def progress(self) -> Decimal:
+        """The share of the events before it that is counted, about: event numbers have gaps."""
+        if self.is_complete:
+            return number.ONE
+        return (Decimal(self.folded_to) / self.born_no).quantize(Decimal("0.001"), rounding=ROUND_DOWN)
 
 
 def definition(row: asyncpg.Record) -> Definition:
@@ -60,7 +66,7 @@ def definition(row: asyncpg.Record) -> Definition:
 
 def history(row: asyncpg.Record) -> History:
     """The state of its history in a row of COLUMNS."""
-    return History(folded_to=row["folded_to"], born_no=row["born_no"], events=row["history_events"])
+    return History(folded_to=row["folded_to"], born_no=row["born_no"])
 
 
 def values(of: Definition) -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
     definition: Definition
     version: int
     number: int
-    history: History
+    history: History = History()
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None

@@ -4,10 +4,11 @@
     changes    what bills read: the balance at the start of a period, then each change within it
 
 Theory of operation
-    Seat events are few, so they go straight to Postgres, one transaction each, and nothing is counted ahead: a balance is
-    read from the events. An alias has a total from one event to its next; of two events at one instant the one
-    received last stands. A customer has the sum over its aliases, each while it belongs to the customer (store/alias.py):
-    whoever takes over an alias takes over its seats at that instant, and who gives it up has them no more.
+    Seat events are few, so they go straight to Postgres, one transaction each, and nothing is counted ahead: a balance
+    is read from the events. An alias has a total from one event to its next; of two events at one instant the one
+    received last stands. A customer has the sum over its aliases, each while it belongs to the customer
+    (store/alias.py): whoever takes over an alias takes over its seats at that instant, and who gives it up has them no
+    more.
 """
 
 from collections import defaultdict
@@ -21,7 +22,7 @@ import msgspec
 
 from store.db import Connection
 from store.error import NotFound
-from store.page import Listing, Page
+from store.page import Listing, Page, both_ways
 
 # From an instant on there are so many.
 Change: TypeAlias = tuple[datetime, int]
@@ -115,26 +116,21 @@ account = $1 and ($2::text[] is null or alias = any($2))
 """
 
 # In the order of receipt, by the primary key.
-_LIST_BY_ID = f"""
+_LIST_BY_ID = both_ways(f"""
 select {_COLUMNS} from seat_event where {_WHERE}
     and ($9::uuid is null or id > $9) and ($10::uuid is null or id < $10)
 order by id <direction> limit $11
-"""
+""")
 
 # In the order of event time, by seat_event_time; the cursor's row is never deleted.
-_LIST_BY_TIME = f"""
+_LIST_BY_TIME = both_ways(f"""
 select {_COLUMNS} from seat_event where {_WHERE}
     and ($9::uuid is null or (event_timestamp, id)
         > (select event_timestamp, id from seat_event as edge where edge.account = $1 and edge.id = $9))
     and ($10::uuid is null or (event_timestamp, id)
         < (select event_timestamp, id from seat_event as edge where edge.account = $1 and edge.id = $10))
 order by event_timestamp <direction>, id <direction> limit $11
-"""
-_LIST = {
-    (by_time, down): statement.replace("<direction>", "desc" if down else "asc")
-    for by_time, statement in ((False, _LIST_BY_ID), (True, _LIST_BY_TIME))
-    for down in (True, False)
-}
+""")
 
 # How many events the same filters leave.
 _COUNT = f"select count(*) from seat_event where {_WHERE}"
@@ -148,13 +144,14 @@ async def listing(
         *(account, where.aliases, where.customers, where.seat_types),
         *(where.customer_event_id, where.before, where.after, where.include_superseded),
     )
-    rows = await conn.fetch(_LIST[by_time, page.reads_down], *wanted, page.above, page.below, page.fetch_limit)
+    statements = _LIST_BY_TIME if by_time else _LIST_BY_ID
+    rows = await conn.fetch(statements[page.reads_down], *wanted, page.above, page.below, page.fetch_limit)
     return page.cut([_event(row) for row in rows], total=await conn.fetchval(_COUNT, *wanted))
 
 
-# Totals of the aliases of many customers: for each span in which an alias is theirs, the one that stands when the period or
-# the span begins, each one until either ends, and zero where the span ends first. By customer_alias_customer and
-# seat_event_alias.
+# Totals of the aliases of many customers: for each span in which an alias is theirs, the one that stands when the
+# period or the span begins, each one until either ends, and zero where the span ends first. By customer_alias_customer
+# and seat_event_alias.
 _CHANGES = """
 with span as (
     select customer, id, value, greatest($4, valid_from) as start, least($5, valid_to) as stop, valid_to < $5 as ends

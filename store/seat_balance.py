@@ -1,7 +1,7 @@
 """Seat balances: how many seats of each type a customer has at an instant.
 
-The rules are those of store/seat.py: the sum over the customer's aliases, each in its time. Only types that have a metric
-are balances; the totals of other types wait until theirs is made.
+The rules are those of store/seat.py: the sum over the customer's aliases, each in its time. Only types that have a
+metric are balances; the totals of other types wait until theirs is made.
 """
 
 from datetime import datetime
@@ -51,8 +51,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     customers: tuple[UUID, ...] | None = None
 
 
-# For each alias of a customer and each type the total that stands, or zero since the alias is the customer's no more; then
-# their sum by type. By customer_alias_customer and seat_event_alias.
+# For each alias of a customer and each type the total that stands, or zero since the alias is the customer's no more;
+# then their sum by type. By customer_alias_customer and seat_event_alias.
 _BALANCES = """
 customer cross join lateral (
     select jsonb_agg(jsonb_build_object('seatType', seat_type, 'total', total, 'changeTimestamp', changed_at)

@@ -12,15 +12,17 @@ import msgspec
 from store.db import Connection
 
 START = "0-0"
+_SEQUENCE_MAX = 2**64 - 1
 
 # A stream that nobody has counted yet starts before its first entry.
 _ENSURE = "insert into stream_position (stream) select unnest($1::text[]) on conflict (stream) do nothing"
 
-# The lease: a locked row is somebody else's and is skipped, by the primary key. With it, which server and database it is:
-# after a crash, a failover or a restore the numbers that were learnt before may mean nothing.
+# The lease: a locked row is somebody else's and is skipped, by the primary key. With it, which server and database
+# this is: after a crash, a failover or a restore the numbers that were learnt before may mean nothing.
 _LOCK = """
-select position, concat(pg_postmaster_start_time(), ' ', (select oid from pg_database where datname = current_database()))
-    as incarnation
+select position,
+    format('%s %s', pg_postmaster_start_time(), (select oid from pg_database where datname = current_database()))
+        as incarnation
 from stream_position where stream = $1 for update skip locked
 """
 
@@ -44,6 +46,12 @@ def order(position: str) -> tuple[int, int]:
     """A position as numbers that compare."""
     milliseconds, sequence = position.split("-")
     return int(milliseconds), int(sequence)
+
+
+def before(position: str) -> str:
+    """The largest id below a position: reading after it begins with the position's own entry."""
+    milliseconds, sequence = order(position)
+    return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{_SEQUENCE_MAX}"
 
 
 async def ensure(conn: Connection, streams: Sequence[str]) -> None:

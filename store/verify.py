@@ -81,7 +81,8 @@ _KEYS = """
 with differing as materialized (
     select k.account, k.key, k.event_no
     from event_key k
-    where not exists (
+    -- 0: cancelled before anybody sent it, so there is nothing yet.
+    where k.digest <> 0 and not exists (
         select from usage_event e where e.account = k.account and e.event_no = k.event_no and e.key = k.key
     )
 )
@@ -93,7 +94,7 @@ select 'Each key names a stored event' as says,
        ) as samples
 """
 
-# Every place that bears an alias's number, and the names that nobody bears.
+# Every place that bears an alias's number, and the names that nobody bears; a reverted backfill keeps its own.
 _ALIASES = """
 with used as materialized (
     select 'usage_event' as place, account, alias from usage_event group by account, alias
@@ -108,6 +109,7 @@ with used as materialized (
     select format('alias number %s (%L) is borne by no event', a.alias, a.value)
     from usage_alias a
     where not exists (select from used u where u.place = 'usage_event' and u.account = a.account and u.alias = a.alias)
+        and not exists (select from usage_backfill_event b where b.account = a.account and b.alias = a.value)
 )
 select 'Each alias number has its name and its events' as says,
        (select count(*) from used) + (select count(*) from usage_alias) as checked,

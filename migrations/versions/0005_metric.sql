@@ -12,8 +12,6 @@ alter table usage_metric_version
     -- is not counted yet: when the two meet, history is complete.
     add column folded_to bigint not null default 0,
     add column born_no bigint not null default 0,
-    -- Raw rows read so far, for people who watch.
-    add column history_events bigint not null default 0,
     add check (folded_to <= born_no);
 -- Serves the look for work of the loop that folds history; empty most of the time.
 create index usage_metric_version_unfolded on usage_metric_version (created_at) where folded_to < born_no;

@@ -1,11 +1,9 @@
-"""Dead letters, and what reading single events needs."""
-
-from pathlib import Path
+"""Dead letters."""
 
 from migrations.sql import run
 
 revision = "0007"
-down_revision = max(path.stem[:4] for path in Path(__file__).parent.glob("[0-9]*.sql") if path.stem[:4] < revision)
+down_revision = "0006"
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
--- What was accepted and could not be counted, and the indexes by which single events are read.
+-- What was accepted and could not be counted.
 
 -- One event, or a whole entry of a stream that cannot be taken apart. Kept for ever: it is the proof of what became of it.
 -- Not a hot table, and an entry that nobody can read belongs to no account: so the key is the id alone.
@@ -27,6 +27,3 @@ create index dead_letter_account on dead_letter (account, id);
 create index dead_letter_waiting on dead_letter (id) where replayed_at is null;
 -- Why an event that was accepted is nowhere.
 create index dead_letter_key on dead_letter (account, key) where replayed_at is null;
-
--- Earlier and cancelled versions of an id. The live one is found through event_key, so live events, nearly all, are not in it.
-create index usage_event_dead on usage_event (account, key) where state <> 'live';
