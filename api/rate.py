@@ -22,6 +22,7 @@ class Rates:
     def __init__(self, *, ingest: str | None, api: str | None, workers: int = 1) -> None:
         self._ingest = _share(ingest, workers)
         self._api = _share(api, workers)
+        self.is_on = ingest is not None or api is not None
         # Counts nothing, and starts nothing, until it is asked.
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 

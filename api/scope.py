@@ -15,6 +15,7 @@ from store.account import Principal, Scope
 
 # What changes something here is about usage that is reported.
 _USAGE = ("/api/usage-events", "/api/v1/events", "/api/seat-events", "/api/usage-backfills")
+_BELOW_USAGE = tuple(f"{one}/" for one in _USAGE)
 # What is sent in a body because it is too long for a query, and changes nothing.
 _QUESTIONS = frozenset({"/api/usage/query", "/api/usage-tokens"})
 # Whoever serves these confines the answer to `principal.customer` where that is set.
@@ -41,4 +42,4 @@ def needed(method: str, path: str) -> Scope:
 
 def is_usage(path: str) -> bool:
     """Whether a path is one at which usage is reported."""
-    return any(path == one or path.startswith(f"{one}/") for one in _USAGE)
+    return path in _USAGE or path.startswith(_BELOW_USAGE)

@@ -66,7 +66,15 @@ class Backfiller:
         now = now or datetime.now(UTC)
         async with self._pool.acquire() as conn:
             waiting = await backfill.waiting(conn)
-        return sum([await self._step(account, found, now) for account, found in waiting])
+        done, failure = 0, None
+        for account, found in waiting:
+            try:
+                done += await self._step(account, found, now)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, it holds up nobody else, and it comes out below
+                failure = exc
+        if failure is not None:
+            raise failure
+        return done
 
     async def _step(self, account: int, found: Backfill, now: datetime) -> bool:
         try:

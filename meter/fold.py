@@ -30,9 +30,9 @@ class Rule(msgspec.Struct, frozen=True):
     reads_properties: bool
     is_sum: bool
     is_unique: bool
-    is_span: bool
     # Whether any of the following matters: one look for each event instead of three.
     is_rare: bool
+    is_span: bool
     # Events of these numbers wait for the loop that folds history.
     folded_to: int
     born_no: int
@@ -50,7 +50,7 @@ def rules(metrics: Iterable[Metric]) -> Rules:
             is_sum=one.aggregation in {Aggregation.SUM, Aggregation.AVERAGE},
             is_unique=one.aggregation is Aggregation.UNIQUE,
             is_span=not one.is_additive,
-            is_rare=bool(one.group_by) or not one.is_complete,
+            is_rare=bool(one.group_by) or not one.is_complete or not one.is_additive,
             folded_to=one.folded_to,
             born_no=one.born_no,
             group_by=one.group_by,
@@ -71,17 +71,10 @@ def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Iterable[Occurr
             found = rule.take(decoded or _NONE)
             if found is None:
                 continue
-            group: Any = 0
             if rule.is_rare:
-                if rule.folded_to <= event_no < rule.born_no:
-                    continue
-                if rule.group_by:
-                    group = _group(deltas, account, rule.group_by, decoded)
-            key = (account, rule.number, alias, slot, group)
-            if rule.is_span and not isinstance(found, str):
-                # What came stands first, what went second.
-                deltas.points.setdefault(key, ([], []))[sign < 0].append((timestamp, event_no, found))
+                _fold_rare(deltas, rule, found, (event_no, account, alias, slot, timestamp), decoded, sign=sign)
                 continue
+            key = (account, rule.number, alias, slot, 0)
             cell = cells.get(key)
             if cell is None:
                 cell = cells[key] = [0, 0 if rule.is_sum else None]
@@ -89,8 +82,39 @@ def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Iterable[Occurr
             if rule.is_sum:
                 cell[1] = _plus(cell[1], found, sign)
             elif rule.is_unique:
-                member = (*key, counter.member_value(str(found)))
-                deltas.members[member] = deltas.members.get(member, 0) + sign
+                _add_member(deltas, key, found, sign)
+
+
+def _fold_rare(
+    deltas: Deltas,
+    rule: Rule,
+    found: Counted,
+    place: tuple[int, int, int, int, int],
+    properties: metric.Properties | None,
+    *,
+    sign: int,
+) -> None:
+    """The same for what is not hot: young metrics, groups, and what does not add up."""
+    event_no, account, alias, slot, timestamp = place
+    if rule.folded_to <= event_no < rule.born_no:
+        return
+    group: Any = _group(deltas, account, rule.group_by, properties) if rule.group_by else 0
+    key = (account, rule.number, alias, slot, group)
+    if rule.is_span and not isinstance(found, str):
+        # What came stands first, what went second.
+        deltas.points.setdefault(key, ([], []))[sign < 0].append((timestamp, event_no, found))
+        return
+    cell = deltas.cells.setdefault(key, [0, 0 if rule.is_sum else None])
+    cell[0] += sign
+    if rule.is_sum:
+        cell[1] = _plus(cell[1], found, sign)
+    elif rule.is_unique:
+        _add_member(deltas, key, found, sign)
+
+
+def _add_member(deltas: Deltas, key: counter.Slot, found: Counted, sign: int) -> None:
+    member = (*key, counter.member_value(str(found)))
+    deltas.members[member] = deltas.members.get(member, 0) + sign
 
 
 def _group(deltas: Deltas, account: int, names: Sequence[str], properties: metric.Properties | None) -> str:

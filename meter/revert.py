@@ -99,9 +99,8 @@ def _decide(
     changes = _Changes([], {}, [], [], [])
     for key, (number, digest) in before.items():
         items = history.get(key, ())
-        if not items and not _is_own(of, number):
-            # Not the load's: it was decided by an earlier piece.
-            continue
+        if not items and not _is_own(of, number) and digest != CANCELLATION:
+            raise AssertionError(f"id {key} stands for event {number}, which nobody sent")
         walk = _walk(items)
         after = (walk.standing.event_no, walk.standing.digest) if walk.standing else (number, CANCELLATION)
         if not items:

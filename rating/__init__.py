@@ -56,6 +56,7 @@ from rating.span import Span
 from rating.tariff import Part
 from rating.tier import Step, Tier
 from rating.usage import Usage, UsageKey
+from rating.window import Window
 
 __all__ = [
     "Aggregation",
@@ -110,4 +111,5 @@ __all__ = [
     "UsageCalculationMode",
     "UsageInAdvance",
     "UsageKey",
+    "Window",
 ]

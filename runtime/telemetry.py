@@ -45,7 +45,7 @@ EVENTS_DUPLICATE = Counter(
 )
 DEAD_LETTERS = Counter(
     "usance_dead_letters",
-    "Events and entries set aside because they cannot be counted. Any is our bug or damaged data: `usance dead-letters`.",
+    "Events and entries set aside, because they cannot be counted: our bug or damaged data. See `usance dead-letters`.",
 )
 BATCH_SECONDS = Histogram(
     "usance_batch_seconds",

@@ -196,7 +196,8 @@ select 'Quarter hours equal a recount of the raw events' as says,
            select format('%s, %s, quarter hour from %s UTC%s: '
                          'counted %s events, total %s%s; recounted %s events, total %s%s',
                          coalesce(n.name, 'metric number ' || d.metric), coalesce(a.value, 'alias number ' || d.alias),
-                         d.starts, nullif(', group ' || d.grouped::text, ', group null'), d.counted_events, d.counted_total,
+                         d.starts, nullif(', group ' || d.grouped::text, ', group null'),
+                         d.counted_events, d.counted_total,
                          ' (' || d.counted_detail || ')', d.events, d.total, ' (' || d.detail || ')')
            from slots d left join counting n using (account, metric) left join usage_alias a using (account, alias)
            where {_DIFFERS.format("d")}
@@ -209,7 +210,8 @@ select 'Days equal a recount of the raw events',
        array(
            select format('%s, %s, day %s%s: counted %s events, total %s%s; recounted %s events, total %s%s',
                          coalesce(n.name, 'metric number ' || d.metric), coalesce(a.value, 'alias number ' || d.alias),
-                         d.starts, nullif(', group ' || d.grouped::text, ', group null'), d.counted_events, d.counted_total,
+                         d.starts, nullif(', group ' || d.grouped::text, ', group null'),
+                         d.counted_events, d.counted_total,
                          ' (' || d.counted_detail || ')', d.events, d.total, ' (' || d.detail || ')')
            from days d left join counting n using (account, metric) left join usage_alias a using (account, alias)
            where {_DIFFERS.format("d")}

@@ -62,6 +62,7 @@ class Server:
         self.url = url
         self.clock = clock
         self._session = session
+        self.runner: web.AppRunner
         self._aggregator, self._history, self._invoicer = parts
 
     async def get(self, path: str, **options: Any) -> Reply:
@@ -98,6 +99,10 @@ class Server:
         await _until_done(self._history.step)
         return total
 
+    async def stop(self) -> None:
+        """End the application as a process that is told to stop does."""
+        await self.runner.cleanup()
+
     async def invoice(self, now: datetime) -> int:
         """Bill everything that is due at `now`; answers how many schedules that were."""
         return await _until_done(lambda: self._invoicer.step(now))
@@ -132,5 +137,7 @@ async def serving(
     async with aiohttp.ClientSession() as session:
         aggregator, history = Aggregator(servers.pool, servers.redis, settings=settings), History(servers.pool)
         parts = aggregator, history, loop.make_invoicer(settings, servers)
-        yield Server(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, session=session, parts=parts)
+        server = Server(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, session=session, parts=parts)
+        server.runner = runner
+        yield server
     await runner.cleanup()

@@ -1,11 +1,9 @@
 """Seats: their types, the totals that are reported, and what balances need."""
 
-from pathlib import Path
-
 from migrations.sql import run
 
 revision = "0008"
-down_revision = max(path.stem[:4] for path in Path(__file__).parent.glob("[0-9]*.sql") if path.stem[:4] < revision)
+down_revision = "0007"
 
 
 def upgrade() -> None:

@@ -69,10 +69,23 @@ async def test_an_answer_has_every_field(api: Server, tokens: str) -> None:
     ("fields", "expected"),
     [
         ({"window": "DAY", "to": "2025-03-03T00:00:00Z"}, [("2025-03-01T00", "3"), ("2025-03-02T00", "0")]),
-        ({"window": "WEEK"}, [("2025-03-01T00", "3"), ("2025-03-03T00", "4"), ("2025-03-10T00", "0"), ("2025-03-17T00", "0"), ("2025-03-24T00", "0"), ("2025-03-31T00", "0")]),
+        (
+            {"window": "WEEK"},
+            [
+                ("2025-03-01T00", "3"),
+                ("2025-03-03T00", "4"),
+                ("2025-03-10T00", "0"),
+                ("2025-03-17T00", "0"),
+                ("2025-03-24T00", "0"),
+                ("2025-03-31T00", "0"),
+            ],
+        ),
         ({"window": "MONTH", "from": "2025-02-01T00:00:00Z"}, [("2025-02-01T00", "0"), ("2025-03-01T00", "7")]),
         ({"window": "HOUR", "to": "2025-03-01T01:30:00Z"}, [("2025-03-01T00", "1"), ("2025-03-01T01", "0")]),
-        ({"window": "DAY", "to": "2025-03-02T00:00:00Z", "timeZone": "Asia/Kathmandu"}, [("2025-03-01T00", "1"), ("2025-03-01T18", "2")]),
+        (
+            {"window": "DAY", "to": "2025-03-02T00:00:00Z", "timeZone": "Asia/Kathmandu"},
+            [("2025-03-01T00", "1"), ("2025-03-01T18", "2")],
+        ),
         ({"customerAliases": ["acme", "beta", "acme", "nobody"]}, [("2025-03-01T00", "15")]),
         ({"customerAliases": ["nobody"]}, [("2025-03-01T00", "0")]),
         ({"filters": {"model": ["large"]}}, [("2025-03-01T00", "2")]),
@@ -80,7 +93,7 @@ async def test_an_answer_has_every_field(api: Server, tokens: str) -> None:
         ({"filters": {"region": ["eu", "us"], "model": ["small"]}}, [("2025-03-01T00", "5")]),
         ({"filters": {"model": ["none"]}}, [("2025-03-01T00", "0")]),
     ],
-)  # fmt: skip
+)
 async def test_windows_aliases_and_filters(
     api: Server, tokens: str, fields: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
@@ -96,7 +109,7 @@ async def test_windows_aliases_and_filters(
         ({"groupBy": ["model"], "customerAliases": ["beta"]}, [({"model": None}, "8")]),
         ({"groupBy": ["model"], "customerAliases": ["nobody"]}, []),
     ],
-)  # fmt: skip
+)
 async def test_groups(api: Server, tokens: str, fields: dict[str, Any], expected: list[Any]) -> None:
     assert [(one["group"], one["value"]) for one in await asked(api, tokens, **fields)] == expected
 

@@ -14,6 +14,7 @@ from tests.api import bodies
 from tests.server import Clock, Reply, Server
 from tests.usage import called
 
+METRIC = {"name": "Calls", "metricType": "SIMPLE", "eventType": "call", "aggregationType": "COUNT"}
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 LOOKUP, ELSEWHERE = "/usage/query", "/products"
 
@@ -65,18 +66,24 @@ async def test_it_opens_nothing_but_lookups(api: Server, acme: str, method: str,
 
 
 @pytest.mark.parametrize("way", ["header", "cookie", "query"])
-async def test_it_comes_in_three_ways(api: Server, acme: str, way: str) -> None:
+async def test_it_reads_its_customer_in_three_ways_and_no_other(api: Server, acme: str, way: str) -> None:
+    other = (await api.made("/customers", bodies.customer(legalName="Other")))["id"]
+    metric = await api.made("/usage-metrics", METRIC)
     token = await made(api, acme)
     headers = {
         "header": {"Authorization": f"Bearer {token}"},
         "cookie": {"Authorization": "", "Cookie": f"usance_usage_token={token}"},
         "query": {"Authorization": ""},
     }[way]
+    path = f"{LOOKUP}?token={token}" if way == "query" else LOOKUP
+    asked = {"metrics": [metric["id"]], "from": "2025-03-01T00:00:00Z", "to": "2025-03-02T00:00:00Z"}
 
-    reply = await api.post(f"{LOOKUP}?token={token}" if way == "query" else LOOKUP, {}, headers=headers)
+    own = await api.post(path, asked | {"customerId": acme}, headers=headers)
+    foreign = await api.post(path, asked | {"customerId": other}, headers=headers)
+    by_alias = await api.post(path, asked | {"customerAliases": [other]}, headers=headers)
 
-    # Past the door: what is wrong now is the question.
-    assert reply.status not in {401, 403}
+    assert own.status == 200, own.body
+    assert (foreign.status, by_alias.status) == (403, 403)
 
 
 async def test_it_ends_when_it_says(api: Server, acme: str) -> None:

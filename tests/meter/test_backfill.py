@@ -10,58 +10,17 @@ from redis.asyncio import Redis
 from meter.backfill import Backfiller
 from meter.history import History
 from runtime.settings import Settings
+from store import backfill as backfills
 from store.account import Principal
 from store.db import Connection, Pool
 from store.metric import StoredMetric
 from store.usage import Usage
 from tests import company
+from tests.backfill import Loading, counts
 from tests.server import Server
-from tests.usage import NOW, aggregator, called, definition, differences, drain, make_metric, measured, used
+from tests.usage import NOW, called, definition, differences, drain, make_metric, measured, used
 
-RANGE = {"from": "2025-03-01T00:00:00Z", "to": "2025-03-08T00:00:00Z"}
 NOTHING = used("0", 0)
-
-
-class Loading:
-    """A server with everything a backfill goes through."""
-
-    def __init__(self, api: Server, pool: Pool, redis: Redis, **settings: Any) -> None:
-        self.api = api
-        self.counting = aggregator(pool, redis)
-        self.backfiller = Backfiller(pool, redis, settings=Settings(**settings), piece_events_max=3)
-
-    async def open(self, **changes: Any) -> str:
-        made = await self.api.made("/usage-backfills", {"customerAliases": ["acme"], **RANGE, **changes})
-        return str(made["id"])
-
-    async def load(self, backfill: str, *events: dict[str, Any]) -> None:
-        reply = await self.api.post("/usage-events", list(events), headers={"Usance-Backfill": backfill})
-        assert (reply.status, reply.body["rejected"]) == (202, [])
-
-    async def live(self, *events: dict[str, Any]) -> None:
-        """Send, and count."""
-        await self.api.made("/usage-events", list(events))
-        await drain(self.counting)
-
-    async def cancel(self, id_: str) -> None:
-        assert (await self.api.delete(f"/usage-events/{id_}")).status == 202
-        await drain(self.counting)
-
-    async def close(self, backfill: str) -> dict[str, Any]:
-        return await self._finish(backfill, "close")
-
-    async def revert(self, backfill: str) -> dict[str, Any]:
-        return await self._finish(backfill, "revert")
-
-    async def shown(self, backfill: str) -> dict[str, Any]:
-        return dict((await self.api.get(f"/usage-backfills/{backfill}")).body)
-
-    async def _finish(self, backfill: str, verb: str) -> dict[str, Any]:
-        reply = await self.api.post(f"/usage-backfills/{backfill}/{verb}")
-        assert reply.status in {200, 202}, reply.body
-        await drain(self.counting)
-        await self.backfiller.step(NOW)
-        return await self.shown(backfill)
 
 
 @pytest.fixture
@@ -81,12 +40,6 @@ async def value(conn: Connection, account: Principal, tokens: StoredMetric) -> C
         return await measured(conn, account, tokens, *aliases)
 
     return read
-
-
-def counts(shown: dict[str, Any]) -> tuple[int, ...]:
-    """Loaded, counted, duplicates, corrections, replaced."""
-    names = ("loadedCount", "countedCount", "duplicateCount", "correctionCount", "replacedCount")
-    return tuple(shown[name] for name in names)
 
 
 async def test_a_load_is_invisible_until_it_is_closed(loading: Loading, value: Any, conn: Connection) -> None:
@@ -345,11 +298,36 @@ async def test_a_close_that_fails_in_the_middle_has_done_nothing(
             await loading.close(backfill)
 
     assert await value() == used("1", 1)
-    assert (await loading.shown(backfill))["status"] == "CLOSING"
+    shown = await loading.shown(backfill)
+    # Progress is told on the way, so it is seen although nothing has come of it.
+    assert (shown["status"], shown["progress"], counts(shown)) == ("CLOSING", 8, (7, 0, 0, 0, 0))
 
     await loading.backfiller.step(NOW)
 
     assert await value() == used("21", 7)
+
+
+async def test_a_backfill_that_fails_holds_up_nobody_else(
+    loading: Loading, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = await loading.open(), await loading.open()
+    await loading.load(bad, called("a", tokens=1))
+    await loading.load(good, called("b", tokens=2))
+    finish = backfills.finish_close
+
+    async def die(*arguments: Any, **named: Any) -> None:
+        if str(named["backfill"]) == bad:
+            raise ConnectionError
+        await finish(*arguments, **named)
+
+    monkeypatch.setattr("store.backfill.finish_close", die)
+    for one in (bad, good):
+        await loading.api.post(f"/usage-backfills/{one}/close")
+    with pytest.raises(ConnectionError):
+        await loading.backfiller.step(NOW)
+
+    assert [(await loading.shown(one))["status"] for one in (bad, good)] == ["CLOSING", "CLOSED"]
+    assert await value() == used("2", 1)
 
 
 async def test_two_processes_close_a_backfill_once(loading: Loading, pool: Pool, redis: Redis, value: Any) -> None:

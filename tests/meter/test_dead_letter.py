@@ -183,7 +183,7 @@ async def test_the_limit_is_of_all_that_wait(pool: Pool, conn: Connection, redis
     assert len(await letters(conn)) == 1
 
 
-async def nobodys(conn: Connection, redis: Redis, account: Principal, *names: str, **properties: Any) -> None:
+async def nobodys(redis: Redis, account: Principal, *names: str, **properties: Any) -> None:
     """An event of an account that is not there, yet."""
     await put(redis, msgspec.structs.replace(good(account, *names, **properties), account=NOBODY))
 
@@ -201,7 +201,7 @@ async def born(conn: Connection, account: Principal) -> Principal:
 async def test_a_replay_counts_what_can_be_counted_now_once(
     counting: Aggregator, conn: Connection, redis: Redis, account: Principal
 ) -> None:
-    await nobodys(conn, redis, account, "a")
+    await nobodys(redis, account, "a")
     await drain(counting)
     [letter] = await letters(conn)
     with pytest.raises(DeadLetterStays):
@@ -221,7 +221,7 @@ async def test_a_replay_counts_what_can_be_counted_now_once(
 async def test_a_replay_counts_as_received_then_so_a_later_version_wins(
     counting: Aggregator, conn: Connection, redis: Redis, account: Principal
 ) -> None:
-    await nobodys(conn, redis, account, "a", tokens=1)
+    await nobodys(redis, account, "a", tokens=1)
     await drain(counting)
     late = await born(conn, account)
     tokens = await make_metric(conn, late, definition("SUM", "tokens"))

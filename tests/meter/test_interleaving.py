@@ -1,4 +1,4 @@
-"""Whatever is interleaved with whatever, and wherever a process dies: counters are what a fresh fold would make them."""
+"""Whatever is interleaved with whatever, wherever a process dies: counters are what a fresh fold makes them."""
 
 import asyncio
 import contextlib
