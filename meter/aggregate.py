@@ -43,7 +43,7 @@ _READ_BYTES = 32 * 1024 * 1024
 _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
-_TRIM_EVERY = timedelta(seconds=5)
+_TRIM_EVERY = timedelta(seconds=1)
 
 
 class Aggregator:
@@ -93,7 +93,7 @@ class Aggregator:
         self._prepared_on = now.date()
 
     async def _step(self, name: str, now: datetime) -> int:
-        if not await self._has_news(name):
+        if not await self._has_news(name, now):
             return 0
         try:
             return await self._count(name, now)
@@ -152,13 +152,15 @@ class Aggregator:
             self._names = 0
             self._incarnation = lease.incarnation
 
-    async def _has_news(self, name: str) -> bool:
+    async def _has_news(self, name: str, now: datetime) -> bool:
         """Whether there may be something to count: a look that costs Postgres nothing, or next to nothing."""
         if self._quiet[name] and self._quiet[name] % _QUIET_LOOKS == 0:
             async with self._pool.acquire() as conn:
                 positions = await stream_position.read(conn)
             # Further on if somebody else counted; back if the database was restored.
             self._positions[name] = positions.get(name, stream_position.START)
+            # A stream that is full of what is counted takes nothing in, so no batch would ever trim it.
+            await self._trim(name, now)
         if await stream.read(self._redis, name, after=self._positions[name], limit=1):
             self._quiet[name] = 0
             return True

@@ -136,6 +136,22 @@ async def test_a_stream_reborn_behind_a_clock_loses_nothing(
     assert await measured(conn, account, calls) == used("3", 3)
 
 
+async def test_a_stream_that_is_full_of_what_is_counted_makes_room_by_itself(
+    pool: Pool, redis: Redis, account: Principal
+) -> None:
+    for number in range(200):
+        await accept(redis, account, called(f"e{number}"))
+    counting = aggregator(pool, redis, stream_bytes_max=1 << 40, stream_entries_max=1 << 40)
+    await drain(counting)
+    before = await redis.xlen(NAME)
+    quiet = aggregator(pool, redis, stream_entries_max=20)
+
+    for second in range(100):
+        await quiet.step(NOW + timedelta(seconds=second))
+
+    assert await redis.xlen(NAME) < before == 200
+
+
 async def test_a_database_that_was_set_back_is_noticed_without_new_events(
     counting: Aggregator, conn: Connection, redis: Redis, account: Principal
 ) -> None:
