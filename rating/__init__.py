@@ -47,6 +47,7 @@ from rating.error import (
 )
 from rating.explanation import Explanation, FixedFee, LinearUsage, Reading, TierFee, TierUsage
 from rating.invoice import Bill, Group, Line, RateDisplay
+from rating.match import Match, Miss, Reason
 from rating.metric import Aggregation, Bound, Filter, Metric
 from rating.money import Money
 from rating.period import Frequency, Grid, Period
@@ -82,7 +83,9 @@ __all__ = [
     "Line",
     "Linear",
     "LinearUsage",
+    "Match",
     "Metric",
+    "Miss",
     "MissingUsage",
     "MixedCurrencies",
     "Money",
@@ -97,6 +100,7 @@ __all__ = [
     "RateDisplay",
     "RatingError",
     "Reading",
+    "Reason",
     "Schedule",
     "Span",
     "Step",

@@ -53,7 +53,7 @@ SETTINGS = {
     "USANCE_STREAMS": str(STREAMS),
     # Small batches: more transactions for a fault to fall into.
     "USANCE_BATCH_EVENTS_MAX": "2000",
-    "USANCE_STREAM_BYTES_MAX": str(24 << 20),
+    "USANCE_STREAM_ENTRIES_MAX": "1000",
     "USANCE_LOG_LEVEL": "error",
 }
 
