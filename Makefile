@@ -12,7 +12,7 @@ WORKERS ?= 2
 # How many random contracts rating must agree on with the reference calculation; `make test` tries 500.
 CONTRACTS ?= 10000
 
-.PHONY: demo test quick oracle check install install-dev lock format
+.PHONY: demo test quick oracle chaos check install install-dev lock format
 
 demo: install
 	$(BIN)/usance demo $(ARGS)
@@ -25,6 +25,10 @@ quick: install-dev
 
 oracle: install-dev
 	USANCE_ORACLE_CONTRACTS=$(CONTRACTS) $(BIN)/pytest -n $(WORKERS) -q tests/oracle $(ARGS)
+
+# Hours of faults instead of one of each.
+chaos: install-dev
+	$(BIN)/pytest -n 0 -q tests/flow --chaos $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Who asks: API keys, as HTTP Basic or as `Bearer <client id>:<client secret>`.
+"""Who asks: API keys, as HTTP Basic or as `Bearer <client id>:<client secret>`; browsers with usage tokens.
 
 A key that was seen once is remembered, so the path of a usage event needs no Postgres. After `FRESH_SECONDS` it is
 looked up again, by one request while the others go on with what is known; if Postgres is away then, the remembered key
@@ -17,7 +17,9 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from api import error, status, wire
+from api import error, scope, status, usage_token, wire
+from api.rate import Rates
+from api.usage_token import Tokens
 from store import account
 from store.db import Pool
 
@@ -76,17 +78,37 @@ class Keys:
         return key
 
 
-def authenticate(keys: Keys) -> Middleware:
-    """The middleware that puts the principal on the request. A route that is not listed open is closed."""
+def authenticate(keys: Keys, tokens: Tokens, rates: Rates) -> Middleware:
+    """The middleware that puts the principal on the request, if it may make it. A route not listed open is closed."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: status.Handler) -> web.StreamResponse:
         if not _is_open(request):
-            client_id, secret = credentials(request.headers.get("Authorization", ""))
-            request[wire.PRINCIPAL] = await keys.principal(client_id=client_id, secret=secret)
+            who = await _principal(request, keys, tokens)
+            if rates.is_on:
+                await rates.check(request, who)
+            scope.check(request, who)
+            request[wire.PRINCIPAL] = who
         return await handler(request)
 
     return middleware
+
+
+async def _principal(request: web.Request, keys: Keys, tokens: Tokens) -> account.Principal:
+    header = request.headers.get("Authorization", "")
+    token = _bearer_token(header) if header else usage_token.sent(request)
+    if token is not None:
+        return await tokens.principal(token, now=wire.now(request))
+    client_id, secret = credentials(header)
+    return await keys.principal(client_id=client_id, secret=secret)
+
+
+def _bearer_token(header: str) -> str | None:
+    """A usage token, which no key looks like: keys have a colon."""
+    scheme, _, value = header.partition(" ")
+    value = value.strip()
+    is_token = scheme.lower() == "bearer" and value.startswith(usage_token.PREFIX) and ":" not in value
+    return value if is_token else None
 
 
 def credentials(header: str) -> tuple[str, str]:

@@ -12,6 +12,8 @@ ApiError
 |  |- UnsupportedMedia    UNSUPPORTED_MEDIA_TYPE
 |  |- NotOfferedYet       NOT_OFFERED_YET
 |- Unauthenticated        UNAUTHENTICATED
+|- ForbiddenScope         FORBIDDEN_SCOPE
+|- RateLimited            RATE_LIMITED
 |- UnknownPath            UNKNOWN_PATH
 |- MethodNotAllowed       METHOD_NOT_ALLOWED
 |- NotFound               NOT_FOUND
@@ -20,6 +22,9 @@ ApiError
 |  |- ScheduleCompleted   SCHEDULE_COMPLETED
 |  |- EndDateBilled       END_DATE_BILLED
 |  |- MilestoneClosed     MILESTONE_CLOSED
+|- NotCountedYet          NOT_COUNTED_YET
+|- CountingBehind         COUNTING_BEHIND
+|- TooManyStreams         TOO_MANY_STREAMS
 |- DatabaseUnavailable    DATABASE_UNAVAILABLE
 |- Internal               INTERNAL
 
@@ -102,6 +107,22 @@ class Unauthenticated(ApiError):
     code = "UNAUTHENTICATED"
 
 
+class ForbiddenScope(ApiError):
+    """The key is good, but not for this."""
+
+    code = "FORBIDDEN_SCOPE"
+
+
+class RateLimited(ApiError):
+    """Too many requests with this key. Nothing was done; send the same again after `Retry-After` seconds."""
+
+    code = "RATE_LIMITED"
+
+    def __init__(self, *, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class UnknownPath(ApiError):
     """There is nothing at this path. The API stands below /api; docs/routes.md lists every route."""
 
@@ -146,6 +167,24 @@ class MilestoneClosed(Conflict):
     """The milestone is completed already, or its phase has not begun."""
 
     code = "MILESTONE_CLOSED"
+
+
+class CountingBehind(ApiError):
+    """What stands at `after` is accepted, but not counted yet, and we have waited. This is what is counted so far."""
+
+    code = "COUNTING_BEHIND"
+
+
+class TooManyStreams(ApiError):
+    """As many usage streams are open here as may be. Connect again later."""
+
+    code = "TOO_MANY_STREAMS"
+
+
+class NotCountedYet(ApiError):
+    """What stands at `after` is accepted, but not counted yet, and we have waited. Ask again."""
+
+    code = "NOT_COUNTED_YET"
 
 
 class DatabaseUnavailable(ApiError):

@@ -1,10 +1,15 @@
 """/usage-metrics: which events count, and how. A change of that is a new version; a name or a description is not.
 
-A metric sees the events that came before it: their history is folded in the transaction that makes it, by a function
-that the composition root hands over.
+A metric sees the events that came before it: a short history is folded in the transaction that makes it, by a function
+that the composition root hands over; a long one in the background, and `history` says how far it is.
+
+Beyond the reference: more aggregations, `groupBy` with several properties, and `numberFilters`, which compare numbers:
+
+    "numberFilters": {"tokens": {"gte": "10", "lt": "100"}}     all have to agree; gt, gte, lt, lte, eq, ne
 """
 
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import unquote_plus
@@ -15,18 +20,23 @@ from msgspec import Meta
 from uuid_utils.compat import uuid7
 
 from api import error, page, wire
+from rating import number
 from rating.metric import Aggregation
-from store import metric
+from store import counting, metric
 from store.account import Principal
 from store.db import Connection
-from store.metric import Definition, StoredMetric
+from store.definition import Definition
+from store.metric import StoredMetric
 
-FoldHistory: TypeAlias = Callable[[Connection, int, StoredMetric], Awaitable[int]]
+FoldHistory: TypeAlias = Callable[[Connection, int, StoredMetric], Awaitable[StoredMetric]]
 
 FILTERS_MAX = 50
 FILTER_VALUES_MAX = 1_000
+GROUPS_MAX = 5
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
+# Decimals from a JSON number or a string: exact both ways.
+Bounds = Annotated[dict[Literal["gt", "gte", "lt", "lte", "eq", "ne"], Decimal], Meta(min_length=1)]
 Values = Annotated[list[Annotated[str, Meta(max_length=1_000)]], Meta(min_length=1, max_length=FILTER_VALUES_MAX)]
 
 
@@ -45,7 +55,7 @@ class _MetricRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     name: Text
     metric_type: Literal["SIMPLE", "GROUPED"]
     event_type: Text
-    aggregation_type: Literal["COUNT", "SUM", "UNIQUE", "CUSTOM"]
+    aggregation_type: Literal["COUNT", "SUM", "UNIQUE", "MAX", "MIN", "LATEST", "AVERAGE", "WEIGHTED", "CUSTOM"]
     description: Annotated[str, Meta(max_length=1_000)] | None = None
     aggregation_property: Text | None = None
     grouping_property: Text | None = None
@@ -54,6 +64,8 @@ class _MetricRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     case_sensitive: bool | None = None
     properties_to_negate: tuple[Text, ...] | None = None
     deleted_at: str | None = None
+    group_by: Annotated[tuple[Text, ...], Meta(max_length=GROUPS_MAX)] | None = None
+    number_filters: Annotated[dict[Text, Bounds], Meta(max_length=FILTERS_MAX)] | None = None
 
 
 class _MetricQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -79,9 +91,9 @@ async def _create(request: web.Request, *, fold_history: FoldHistory) -> web.Res
         updated_at=now,
     )
     async with wire.connection(request) as conn, conn.transaction():
-        await metric.stop_counting(conn)
+        await counting.stop(conn)
         made = await metric.create(conn, who.account, metric=new)
-        await fold_history(conn, who.account, made)
+        made = await fold_history(conn, who.account, made)
     return wire.reply(_show(made, who), 201)
 
 
@@ -110,7 +122,7 @@ async def _update(request: web.Request, *, fold_history: FoldHistory) -> web.Res
     asked = await wire.read(request, _MetricRequest)
     definition = _definition(asked)
     async with wire.connection(request) as conn, conn.transaction():
-        await metric.stop_counting(conn)
+        await counting.stop(conn)
         before = await metric.get(conn, who.account, metric=wanted, for_update=True)
         after = await metric.update(
             conn,
@@ -121,7 +133,7 @@ async def _update(request: web.Request, *, fold_history: FoldHistory) -> web.Res
             now=now,
         )
         if after.version != before.version:
-            await fold_history(conn, who.account, after)
+            after = await fold_history(conn, who.account, after)
     return wire.reply(_show(after, who))
 
 
@@ -130,6 +142,11 @@ async def _delete(request: web.Request) -> web.Response:
     async with wire.connection(request) as conn, conn.transaction():
         deleted = await metric.delete(conn, who.account, metric=wanted, now=wire.now(request))
     return wire.reply(_show(deleted, who))
+
+
+def metric_type(found: StoredMetric) -> str:
+    """In the reference's words."""
+    return "GROUPED" if found.definition.group_by else "SIMPLE"
 
 
 def listed(request: web.Request, name: str) -> tuple[str, ...] | None:
@@ -143,11 +160,9 @@ def listed(request: web.Request, name: str) -> tuple[str, ...] | None:
 
 def _definition(asked: _MetricRequest) -> Definition:
     """How the metric counts, checked for what the types let through."""
-    wire.refuse_if_given(groupingProperty=asked.grouping_property, deletedAt=asked.deleted_at)
-    if asked.metric_type != "SIMPLE":
-        raise error.NotOfferedYet("`metricType` GROUPED is not offered yet. Send SIMPLE.", key="metricType")
+    wire.refuse_if_given(deletedAt=asked.deleted_at)
     if asked.aggregation_type == "CUSTOM":
-        message = "`aggregationType` CUSTOM is not offered yet. Send COUNT, SUM or UNIQUE."
+        message = "`aggregationType` CUSTOM is not offered yet. Send another one."
         raise error.NotOfferedYet(message, key="aggregationType")
     _check_property(asked)
     filters, negated = asked.property_filters or {}, asked.properties_to_negate or ()
@@ -163,7 +178,37 @@ def _definition(asked: _MetricRequest) -> Definition:
         property_filters={name: sorted(set(values)) for name, values in sorted(filters.items())},
         is_case_sensitive=asked.case_sensitive is not False,
         properties_to_negate=tuple(sorted(set(negated))),
+        group_by=_group_by(asked),
+        number_filters=_number_filters(asked),
     )
+
+
+def _group_by(asked: _MetricRequest) -> tuple[str, ...]:
+    """The properties to count apart by: `groupBy`, or the reference's one `groupingProperty`."""
+    named, listed_ = asked.grouping_property, asked.group_by or ()
+    if asked.metric_type == "SIMPLE" and (named or listed_):
+        key = "groupingProperty" if named else "groupBy"
+        raise error.InvalidValue(f"`{key}` goes with `metricType` GROUPED. Send that, or leave it out.", key=key)
+    if asked.metric_type == "GROUPED" and not (named or listed_):
+        message = "`groupingProperty` is required with `metricType` GROUPED. Name the property."
+        raise error.MissingField(message, key="groupingProperty")
+    if len(set(listed_)) != len(listed_):
+        raise error.InvalidValue("`groupBy` names a property twice. Name each once.", key="groupBy")
+    if named and listed_ and listed_ != (named,):
+        message = "`groupBy` and `groupingProperty` differ. Send one of them."
+        raise error.InvalidValue(message, key="groupBy")
+    return listed_ or ((named,) if named else ())
+
+
+def _number_filters(asked: _MetricRequest) -> dict[str, dict[str, str]]:
+    bounds = asked.number_filters or {}
+    for name, wanted in bounds.items():
+        for comparison, value in wanted.items():
+            number.check(value, key=f"numberFilters.{name}.{comparison}")
+    return {
+        name: {comparison: number.plain(value) for comparison, value in sorted(wanted.items())}
+        for name, wanted in sorted(bounds.items())
+    }
 
 
 def _check_property(asked: _MetricRequest) -> None:
@@ -180,11 +225,12 @@ def _show(found: StoredMetric, who: Principal) -> dict[str, Any]:
         "sequenceAccountId": who.account_id,
         "name": found.name,
         "description": found.description,
-        "metricType": "SIMPLE",
+        "metricType": metric_type(found),
         "eventType": found.definition.event_type,
         "aggregationType": found.definition.aggregation,
         "aggregationProperty": found.definition.aggregation_property,
-        "groupingProperty": None,
+        # The reference knows one; several stand in `groupBy`.
+        "groupingProperty": found.definition.group_by[0] if len(found.definition.group_by) == 1 else None,
         "unit": found.unit,
         "createdAt": found.created_at,
         "deletedAt": found.deleted_at,
@@ -192,4 +238,8 @@ def _show(found: StoredMetric, who: Principal) -> dict[str, Any]:
         "caseSensitive": found.definition.is_case_sensitive,
         "propertiesToNegate": found.definition.properties_to_negate,
         "parameters": [],
+        "groupBy": found.definition.group_by,
+        "numberFilters": found.definition.number_filters,
+        "version": found.version,
+        "history": {"isComplete": found.history.is_complete, "progress": number.plain(found.history.progress)},
     }

@@ -10,13 +10,13 @@ the two, and compares the table with the codes that the packages' exceptions bea
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import asyncpg
 import structlog
 from aiohttp import web
 
-from api import error, wire
+from api import error, problem, wire
 from rating.error import RatingError
 
 log = structlog.get_logger(__name__)
@@ -28,14 +28,17 @@ RETRY_AFTER_SECONDS = 1
 FAMILIES = {
     400: "INVALID_REQUEST",
     401: "UNAUTHENTICATED",
+    403: "FORBIDDEN",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
     409: "CONFLICT",
     413: "TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
     422: "REFUSED",
+    429: "TOO_MANY_REQUESTS",
     500: "INTERNAL",
     503: "UNAVAILABLE",
+    504: "TIMED_OUT",
 }
 
 STATUS = {
@@ -49,16 +52,24 @@ STATUS = {
     "INVALID_CURSOR": 400,
     "EMPTY_BATCH": 400,
     "NOTHING_ACCEPTED": 400,
+    "EVENTS_REFUSED": 400,
+    "BAD_COMPRESSION": 400,
+    "BAD_FILE": 400,
+    "BAD_ROW": 400,
     "EVENT_TOO_LARGE": 413,
     "BATCH_TOO_LARGE": 413,
     "BODY_TOO_LARGE": 413,
+    "BACKFILL_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNAUTHENTICATED": 401,
+    "FORBIDDEN_SCOPE": 403,
+    "RATE_LIMITED": 429,
     "UNKNOWN_PATH": 404,
     "METHOD_NOT_ALLOWED": 405,
     "NOT_FOUND": 404,
     # Understood, and refused: it cannot be billed, or not yet.
     "NOT_OFFERED_YET": 422,
+    "OUTSIDE_BACKFILL": 422,
     "UNSUPPORTED_TERMS": 422,
     "UNKNOWN_CURRENCY": 422,
     "MIXED_CURRENCIES": 422,
@@ -93,10 +104,21 @@ STATUS = {
     "TAX_RATE_ARCHIVED": 409,
     "METRIC_IN_USE": 409,
     "METRIC_NAME_TAKEN": 409,
+    "QUERY_TOO_LARGE": 422,
+    "NO_BILLING_PERIOD": 422,
+    "SEAT_TYPE_TAKEN": 409,
+    "SEAT_METRIC_IN_USE": 409,
+    "BACKFILL_NOT_OPEN": 409,
+    "BACKFILL_CLOSING": 409,
+    "DEAD_LETTER_STAYS": 409,
     # The world, now: try again.
+    "NOT_COUNTED_YET": 504,
     "STREAM_FULL": 503,
     "STREAM_UNAVAILABLE": 503,
     "DATABASE_UNAVAILABLE": 503,
+    "METRIC_COUNTING": 503,
+    "COUNTING_BEHIND": 504,
+    "TOO_MANY_STREAMS": 503,
     # Us.
     "INTERNAL": 500,
 }
@@ -114,26 +136,33 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except web.HTTPException as exc:
-        return _from_framework(exc)
+        return _from_framework(exc, request)
     except Exception as exc:  # noqa: BLE001 the edge of the process: whatever it is, the caller gets an answer
-        return refuse(_known(exc, request))
+        return refuse(_known(exc, request), path=request.path)
 
 
-def refuse(exc: Refusal) -> web.Response:
-    """The error shape."""
-    problems: Sequence[Refusal] = getattr(exc, "problems", ()) or (exc,)
+def refuse(exc: Refusal, *, path: str) -> web.Response:
+    """The error shape that the clients of this path read."""
     status = STATUS[exc.code]
-    body = {
-        "type": FAMILIES[status],
-        "message": _message(exc),
-        "errors": [{"code": p.code, "message": _message(p), "key": getattr(p, "key", None)} for p in problems],
-    }
-    response = wire.reply({"error": body}, status)
+    body = shape(exc)
+    if problem.is_wanted(path):
+        response = problem.reply(status, code=exc.code, message=_message(exc), errors=body["error"]["errors"])
+    else:
+        response = wire.reply(body, status)
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == 429:
+        response.headers["Retry-After"] = str(getattr(exc, "retry_after", RETRY_AFTER_SECONDS))
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="usance", charset="UTF-8"'
     return response
+
+
+def shape(exc: Refusal) -> dict[str, Any]:
+    """The body of an error."""
+    problems: Sequence[Refusal] = getattr(exc, "problems", ()) or (exc,)
+    errors = [{"code": p.code, "message": _message(p), "key": getattr(p, "key", None)} for p in problems]
+    return {"error": {"type": FAMILIES[STATUS[exc.code]], "message": _message(exc), "errors": errors}}
 
 
 def is_database_away(exc: BaseException) -> bool:
@@ -171,16 +200,16 @@ def _known(exc: Exception, request: web.Request) -> Refusal:
     return error.Internal()
 
 
-def _from_framework(exc: web.HTTPException) -> web.StreamResponse:
+def _from_framework(exc: web.HTTPException, request: web.Request) -> web.StreamResponse:
     match exc:
         case web.HTTPNotFound():
-            return refuse(error.UnknownPath())
+            return refuse(error.UnknownPath(), path=request.path)
         case web.HTTPMethodNotAllowed():
-            response = refuse(error.MethodNotAllowed())
+            response = refuse(error.MethodNotAllowed(), path=request.path)
             response.headers["Allow"] = exc.headers["Allow"]
             return response
         case web.HTTPRequestEntityTooLarge():
-            return refuse(error.BodyTooLarge())
+            return refuse(error.BodyTooLarge(), path=request.path)
         case _:
             return exc
 

@@ -13,9 +13,10 @@ import msgspec
 from aiohttp import web
 
 from api import error, wire
-from api.metric import listed
+from api.metric import listed, metric_type
 from rating import number, period
 from store import account, extent, metric, usage
+from store.error import MetricCounting
 from store.metric import StoredMetric
 from store.usage import Question, Segment, Usage
 
@@ -51,6 +52,8 @@ async def _calculate(request: web.Request) -> web.Response:
     ):
         found = await metric.get(conn, who, metric=wanted)
         start, end = _range(asked, await account.time_zone(conn, who))
+        if not found.history.is_complete:
+            raise MetricCounting
         question = Question(found.terms, tuple(Segment(alias, start, end) for alias in aliases))
         [measured] = await usage.measure(conn, who, [question])
         ends = await extent.extent(conn, who, question)
@@ -90,7 +93,7 @@ def _no_time(key: str) -> error.InvalidValue:
 def _show(found: StoredMetric, measured: Usage) -> dict[str, Any]:
     return {
         "name": found.name,
-        "metricType": "SIMPLE",
+        "metricType": metric_type(found),
         "eventType": found.definition.event_type,
         "aggregationType": found.definition.aggregation,
         "eventCount": measured.event_count,

@@ -37,9 +37,12 @@ from store.usage import Question
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What a run knows. A schedule with a price whose usage metric does not exist has no input."""
+    """What a run knows. A schedule has no input when a usage metric of it does not exist, or still counts its history:
+    those are in `counting`.
+    """
 
     inputs: Mapping[UUID, BillInput]
+    counting: frozenset[UUID]
     snapshots: Mapping[tuple[int, UUID], Snapshot]
     products: Mapping[tuple[int, UUID], Brief]
 
@@ -62,29 +65,34 @@ async def known(conn: Connection, schedules: Sequence[StoredSchedule], *, held: 
     """
     snapshots = await customer.snapshots(conn, list({(s.account, s.customer) for s in schedules}))
     products = await product.briefs(conn, {(s.account, UUID(p.product_id)) for s in schedules for p in _prices(s)})
-    found = Known({}, snapshots, products)
+    found = Known({}, frozenset(), snapshots, products)
     by_account: defaultdict[int, list[StoredSchedule]] = defaultdict(list)
     for schedule in schedules:
         by_account[schedule.account].append(schedule)
     inputs: dict[UUID, BillInput] = {}
+    counting: set[UUID] = set()
     for number, members in by_account.items():
         grants = [grant for of, grant in held if of == number]
-        inputs |= await _inputs(conn, number, members, found=found, held=grants)
-    return msgspec.structs.replace(found, inputs=inputs)
+        some, young = await _inputs(conn, number, members, found=found, held=grants)
+        inputs |= some
+        counting |= young
+    return msgspec.structs.replace(found, inputs=inputs, counting=frozenset(counting))
 
 
 async def _inputs(
     conn: Connection, number: int, schedules: Sequence[StoredSchedule], *, found: Known, held: Sequence[UUID]
-) -> dict[UUID, BillInput]:
+) -> tuple[dict[UUID, BillInput], set[UUID]]:
+    """The inputs, and the schedules of which a metric still counts its history."""
     needs = {s.id: bill.needs(s.terms, s.bill_date) for s in schedules}
     metrics = await metric.load(conn, number, list({UUID(key.metric_id) for n in needs.values() for key in n.usage}))
-    billable = [s for s in schedules if all(UUID(key.metric_id) in metrics for key in needs[s.id].usage)]
+    with_metrics = [s for s in schedules if all(UUID(key.metric_id) in metrics for key in needs[s.id].usage)]
+    billable = [s for s in with_metrics if all(metrics[UUID(key.metric_id)].is_complete for key in needs[s.id].usage)]
     measured = await _usage(conn, number, billable, needs=needs, metrics=metrics)
     grants = await _grants(conn, number, held)
     granting = [s.id for s in billable if any(phase.grants for phase in s.terms.phases)]
     drawn = await draw.drawn(conn, number, schedules=granting) if granting else {}
     taxed = await _taxes(conn, number, billable, needs=needs, found=found)
-    return {
+    inputs = {
         s.id: BillInput(
             schedule=s.terms,
             bill_date=s.bill_date,
@@ -95,6 +103,7 @@ async def _inputs(
         )
         for s in billable
     }
+    return inputs, {s.id for s in with_metrics} - inputs.keys()
 
 
 async def _usage(

@@ -98,7 +98,7 @@ class Invoicer:
             known = await gather.known(reader, claimed, held=held)
         outcomes = _rate_all(claimed, known)
         for of, parked in outcomes.parked:
-            await _park_all(conn, [of], parked=parked, until=now + PARKED_RETRY)
+            await _park_all(conn, [of], parked=parked, until=now + parked.retry)
         await _save(conn, outcomes.rated, known, now=now)
 
 
@@ -107,8 +107,12 @@ class _Parked(msgspec.Struct, frozen=True):
 
     reason: str
     detail: str
+    retry: timedelta = PARKED_RETRY
 
 
+_COUNTING = _Parked(
+    "METRIC_COUNTING", "A usage metric of this schedule is new or was changed, and counts its history.", UNCOUNTED_RETRY
+)
 _UNCOUNTED = _Parked(
     "USAGE_NOT_COUNTED", "Usage accepted before this run is not counted yet; is an aggregator running?"
 )
@@ -128,7 +132,7 @@ def _rate_all(schedules: Sequence[StoredSchedule], known: Known) -> _Outcomes:
     outcomes = _Outcomes([], [])
     left = Left()
     for of in schedules:
-        match _rate(known.inputs.get(of.id), left):
+        match _COUNTING if of.id in known.counting else _rate(known.inputs.get(of.id), left):
             case _Parked() as parked:
                 outcomes.parked.append((of, parked))
             case draft:

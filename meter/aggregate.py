@@ -7,25 +7,31 @@ A step does, for each stream: look whether anything is there -> lock the stream'
 on the streams whose position it could lock, and a lock falls with the connection of a dead process.
 
 There is nothing to catch up with after an outage but the stream itself: Postgres away is a failed step, and the next
-one that works goes on where the last commit ended.
+one that works goes on where the last commit ended. What is remembered between steps holds for one life of the
+database: a server that was started anew, or restored, is learnt anew.
+
+What cannot be counted is set aside, event by event (dead_letter.py).
 """
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
 from redis.asyncio import Redis
 
-from meter import batch, count, entry, retention, stream
+from meter import batch, count, dead_letter, entry, live, retention, stream
 from meter.batch import Batch
 from meter.count import Numbers, Outcome
 from meter.entry import Block
 from meter.retention import Retention
-from runtime import telemetry
+from runtime import process, telemetry
 from runtime.settings import Settings
 from store import event, partition, stream_position
-from store.db import Pool
+from store.db import Connection, Pool
+from store.dead_letter import NewLetter
+from store.stream_position import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +43,7 @@ _READ_BYTES = 32 * 1024 * 1024
 _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
-_TRIM_EVERY = timedelta(seconds=5)
+_TRIM_EVERY = timedelta(seconds=1)
 
 
 class Aggregator:
@@ -48,6 +54,7 @@ class Aggregator:
         self._redis = redis
         self._streams = stream.names(settings.streams)
         self._events_max = min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2)
+        self._letters_max = settings.dead_letters_max
         # Half of what a stream may hold: the other half is for what still waits to be counted.
         self._retention = Retention(
             seconds=settings.stream_retention_seconds,
@@ -56,6 +63,7 @@ class Aggregator:
         )
         self._numbers: Numbers = defaultdict(dict)
         self._names = 0
+        self._incarnation = ""
         self._positions: dict[str, str] = {}
         self._quiet: defaultdict[str, int] = defaultdict(int)
         # Entries that are counted and still there; exact since the stream was first seen counted to its end.
@@ -85,29 +93,74 @@ class Aggregator:
         self._prepared_on = now.date()
 
     async def _step(self, name: str, now: datetime) -> int:
-        if not await self._has_news(name):
+        if not await self._has_news(name, now):
             return 0
+        try:
+            return await self._count(name, now)
+        except Exception as exc:
+            if not dead_letter.is_poison(exc):
+                raise
+            poison = process.describe(exc)
+        log.error(
+            "a batch cannot be counted as a whole, its events are tried", action="isolate", stream=name, error=poison
+        )
+        return await self._count(name, now, is_isolating=True)
+
+    async def _count(self, name: str, now: datetime, *, is_isolating: bool = False) -> int:
+        """One transaction. With `is_isolating` what cannot be counted becomes dead letters instead of an exception."""
         started = asyncio.get_running_loop().time()
+        letters: list[NewLetter] = []
         async with self._pool.acquire() as conn, conn.transaction():
-            position = await stream_position.lock(conn, name)
-            if position is None:
+            lease = await stream_position.lock(conn, name)
+            if lease is None:
                 # Somebody else's turn; or the database was restored to before this stream.
                 await stream_position.ensure(conn, [name])
                 return 0
-            found = await self._read(name, position)
-            if found is None:
+            self._forget_if_other(lease)
+            entries = await self._read(name, lease.position, unreadable=letters if is_isolating else None)
+            if not entries:
                 # Somebody else has counted it.
-                self._positions[name] = position
+                self._positions[name] = lease.position
                 return 0
-            outcome = await count.count(conn, found, numbers=self._numbers, is_sharded=len(self._streams) > 1)
+            found = batch.batch(entries)
+            outcomes = await self._fold(conn, found, letters, is_isolating=is_isolating)
+            if letters:
+                await dead_letter.keep(conn, letters, stream=name, letters_max=self._letters_max, now=now)
             await stream_position.move(conn, name, position=found.end, now=now)
-        self._remember(name, found, outcome)
+        self._remember(name, found, outcomes=outcomes, letters=letters)
         telemetry.BATCH_SECONDS.observe(asyncio.get_running_loop().time() - started)
+        await live.tell(self._redis, {placed.block.account for placed in found.blocks})
         await self._trim(name, now)
         return found.events
 
-    async def _has_news(self, name: str) -> bool:
-        """Whether there may be something to count: a look that costs Postgres nothing."""
+    async def _fold(
+        self, conn: Connection, found: Batch, letters: list[NewLetter], *, is_isolating: bool
+    ) -> Sequence[Outcome]:
+        is_sharded = len(self._streams) > 1
+        if not is_isolating:
+            return [await count.count(conn, found, numbers=self._numbers, is_sharded=is_sharded)]
+        isolated = await dead_letter.isolate(
+            conn, found, numbers=self._numbers, is_sharded=is_sharded, letters_max=self._letters_max
+        )
+        letters += isolated.letters
+        return isolated.outcomes
+
+    def _forget_if_other(self, lease: Lease) -> None:
+        """Numbers of aliases that were learnt from a database that is no more are worse than none."""
+        if lease.incarnation != self._incarnation:
+            self._numbers.clear()
+            self._names = 0
+            self._incarnation = lease.incarnation
+
+    async def _has_news(self, name: str, now: datetime) -> bool:
+        """Whether there may be something to count: a look that costs Postgres nothing, or next to nothing."""
+        if self._quiet[name] and self._quiet[name] % _QUIET_LOOKS == 0:
+            async with self._pool.acquire() as conn:
+                positions = await stream_position.read(conn)
+            # Further on if somebody else counted; back if the database was restored.
+            self._positions[name] = positions.get(name, stream_position.START)
+            # A stream that is full of what is counted takes nothing in, so no batch would ever trim it.
+            await self._trim(name, now)
         if await stream.read(self._redis, name, after=self._positions[name], limit=1):
             self._quiet[name] = 0
             return True
@@ -122,23 +175,45 @@ class Aggregator:
         last = await stream.last_id(self._redis, name)
         return last is not None and stream_position.order(last) < stream_position.order(position)
 
-    async def _read(self, name: str, position: str) -> Batch | None:
-        entries = await self._entries(name, position)
-        if not entries and await self._is_reborn(name, position):
-            log.warning("stream was reborn, counting from its beginning", action="read", stream=name, position=position)
-            entries = await self._entries(name, stream_position.START)
-        return batch.batch(entries) if entries else None
-
-    async def _entries(self, name: str, after: str) -> list[tuple[str, list[Block]]]:
+    async def _read(
+        self, name: str, position: str, *, unreadable: list[NewLetter] | None
+    ) -> list[tuple[str, Sequence[Block]]]:
         """Decoded entries after a position: all, or as many as one transaction takes."""
-        entries: list[tuple[str, list[Block]]] = []
+        if await self._is_counted_here(name, position):
+            return await self._entries(name, position, unreadable)
+        entries = await self._entries(name, stream_position.START, unreadable)
+        if entries:
+            log.warning(
+                "the stream does not hold what was counted last, counting from its beginning",
+                action="read",
+                stream=name,
+                position=position,
+            )
+        return entries
+
+    async def _is_counted_here(self, name: str, position: str) -> bool:
+        """Whether this is the stream that was counted. Trimming always leaves the entry at the position."""
+        if position == stream_position.START:
+            return True
+        found = await stream.read(self._redis, name, after=stream_position.before(position), limit=1)
+        return bool(found) and found[0].id == position
+
+    async def _entries(
+        self, name: str, after: str, unreadable: list[NewLetter] | None
+    ) -> list[tuple[str, Sequence[Block]]]:
+        entries: list[tuple[str, Sequence[Block]]] = []
         events = size = 0
         limit = _ENTRIES_FIRST
         while True:
             found = await stream.read(self._redis, name, after=after, limit=limit)
             for one in found:
-                entries.append((one.id, entry.decode(one.payload)))
-                events += sum(map(len, entries[-1][1]))
+                blocks = (
+                    entry.decode(one.payload)
+                    if unreadable is None
+                    else dead_letter.readable(one.id, one.payload, unreadable=unreadable)
+                )
+                entries.append((one.id, blocks))
+                events += sum(map(len, blocks))
                 size += len(one.payload)
                 if events >= self._events_max:
                     return entries
@@ -150,27 +225,34 @@ class Aggregator:
             )
             limit = max(1, min(wanted + 1, _ENTRIES_MAX))
 
-    def _remember(self, name: str, found: Batch, outcome: Outcome) -> None:
+    def _remember(self, name: str, found: Batch, *, outcomes: Sequence[Outcome], letters: Sequence[NewLetter]) -> None:
         """What is true since the commit."""
         self._positions[name] = found.end
         self._counted[name] += found.entries
-        self._names += len(outcome.aliases)
-        if self._names > _NAMES_MAX:
-            self._numbers.clear()
-            self._names = len(outcome.aliases)
-        for (account, alias), number in outcome.aliases.items():
-            self._numbers[account][alias] = number
-        telemetry.EVENTS_COUNTED.inc(outcome.counted)
-        telemetry.EVENTS_DUPLICATE.inc(outcome.duplicates)
+        for outcome in outcomes:
+            self._learn(outcome)
+            telemetry.EVENTS_COUNTED.inc(outcome.counted)
+            telemetry.EVENTS_DUPLICATE.inc(outcome.duplicates)
+        for letter in letters:
+            telemetry.DEAD_LETTERS.inc()
+            log.error("set aside", action="dead_letter", letter=str(letter.id), code=letter.code, reason=letter.reason)
         log.debug(
             "batch counted",
             action="count",
             stream=name,
             position=found.end,
             events=found.events,
-            duplicates=outcome.duplicates,
-            corrections=outcome.corrections,
+            duplicates=sum(outcome.duplicates for outcome in outcomes),
+            corrections=sum(outcome.corrections for outcome in outcomes),
         )
+
+    def _learn(self, outcome: Outcome) -> None:
+        self._names += len(outcome.aliases)
+        if self._names > _NAMES_MAX:
+            self._numbers.clear()
+            self._names = len(outcome.aliases)
+        for (account, alias), number in outcome.aliases.items():
+            self._numbers[account][alias] = number
 
     async def _trim(self, name: str, now: datetime) -> None:
         if name in self._trimmed_at and now - self._trimmed_at[name] < _TRIM_EVERY:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from meter import entry
 from meter.entry import KEY_BYTES, Block
 from store import stream_position
 
@@ -61,8 +62,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def batch(entries: Sequence[tuple[str, Sequence[Block]]]) -> Batch:
-    """The batch of these entries, each with its id; there is at least one."""
+def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 0) -> Batch:
+    """The batch of these entries, each with its id; there is at least one. `first_index`: what was cut off before."""
     blocks: list[Placed] = []
     identities: list[bytes] = []
     digests: list[int] = []
@@ -72,7 +73,7 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]]) -> Batch:
         for block in found:
             keys = [block.keys[at : at + KEY_BYTES] for at in range(0, len(block.keys), KEY_BYTES)]
             place = len(digests)
-            blocks.append(Placed(block, milliseconds, sequence, place - first, place, keys))
+            blocks.append(Placed(block, milliseconds, sequence, first_index + place - first, place, keys))
             account = block.account.to_bytes(4, "big")
             identities.extend([account + key for key in keys])
             digests.extend(block.digests)
@@ -83,4 +84,34 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]]) -> Batch:
         events=len(digests),
         identities=identities,
         digests=digests,
+    )
+
+
+def split(whole: Batch) -> tuple[Batch, Batch]:
+    """The first and the second half of a batch's events; counting one after the other is counting the whole."""
+    middle = whole.events // 2
+    return _part(whole, 0, middle), _part(whole, middle, whole.events)
+
+
+def _part(whole: Batch, start: int, stop: int) -> Batch:
+    blocks = []
+    for placed in whole.blocks:
+        first, last = max(start - placed.first_place, 0), min(stop - placed.first_place, len(placed.block))
+        if first < last:
+            blocks.append(
+                Placed(
+                    block=entry.cut(placed.block, first, last),
+                    entry_ms=placed.entry_ms,
+                    entry_sequence=placed.entry_sequence,
+                    first_index=placed.first_index + first,
+                    first_place=placed.first_place + first - start,
+                    keys=placed.keys[first:last],
+                )
+            )
+    return msgspec.structs.replace(
+        whole,
+        blocks=blocks,
+        events=stop - start,
+        identities=whole.identities[start:stop],
+        digests=whole.digests[start:stop],
     )

@@ -1,172 +1,289 @@
-"""The same id again: a duplicate when the content is the same, a correction when it is not.
+"""The same id again: a duplicate when the content is the same, a correction when it is not, or a cancellation.
 
     settle(conn, batch, ...) -> Settled      claims the batch's ids and says what becomes of every repeat
 
-Per id the versions are walked in the order of receipt, the stored one first. A version equal to the one that stands
-changes nothing; another one takes its place, and the last that stands lives. So it does not matter how versions fall
-into batches. Through several streams an older version may arrive after a newer one was counted; it is stored as
-superseded.
-
-A correction without a timestamp of the sender's keeps the time of the version it replaces.
+What stands of an id follows from everything that was received of it, in the order of receipt (version.py); so it does
+not matter how versions fall into batches, nor which stream is read first. Most ids come once: they are claimed, and
+nothing else is read or written. A plain retry costs one look at its key.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from uuid import UUID
 
 import msgspec
 
-from meter.batch import Batch, Candidate, Order
-from store import event, event_key
+from meter import version
+from meter.batch import Batch
+from meter.version import Item, Walk
+from store import event, event_key, event_version
 from store.db import Connection
 from store.event import Version
 from store.event_key import Claims, Known
+from store.event_version import CANCELLATION
 
-# The place of the version that was there before the batch.
-STORED = -1
 _ACCOUNT_BYTES = 4
 
 
-class Walk(msgspec.Struct, frozen=True):
-    """What became of the versions of one id: the place of the one that lives, and when it was last confirmed."""
-
-    live: int
-    order: Order
-    duplicates: tuple[int, ...]
-    superseded: tuple[int, ...]
-    retimed: Mapping[int, int]
-
-
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a batch: event numbers of duplicates and of superseded versions, new times by event number, the
-    stored versions that were replaced, and places in the order of receipt to remember.
+    """What became of a batch, by event number.
+
+    `states`: of rows that are stored, but do not live. `retimed`: new times. `replaced` and `revived`: stored versions
+    whose contribution is taken back, or given again.
     """
 
     duplicates: frozenset[int]
-    superseded: frozenset[int]
+    cancellations: frozenset[int]
+    states: Mapping[int, str]
     retimed: Mapping[int, int]
     replaced: tuple[Version, ...]
-    confirmed: tuple[tuple[int, int, int, int, int], ...]
+    revived: tuple[Version, ...]
+
+    @property
+    def unstored(self) -> frozenset[int]:
+        """What makes no row."""
+        return self.duplicates | self.cancellations
 
 
-def walk(versions: Iterable[Candidate], stored: Candidate | None = None) -> Walk:
-    """Walk the versions of one id, which are in their order."""
-    live, duplicates, superseded, retimed = stored, [], [], {}
-    for one in versions:
-        if live is None:
-            live = one
-        elif one.digest == live.digest:
-            duplicates.append(one.place)
-            live = msgspec.structs.replace(live, order=max(live.order, one.order))
-        elif one.order < live.order:
-            superseded.append(one.place)
-        elif one.has_own_timestamp:
-            superseded.append(live.place)
-            live = one
-        else:
-            superseded.append(live.place)
-            retimed[one.place] = live.timestamp
-            live = msgspec.structs.replace(one, timestamp=live.timestamp)
-    if live is None:
-        raise AssertionError("an id without versions")
-    return Walk(live.place, live.order, tuple(duplicates), tuple(superseded), retimed)
+class _Id(msgspec.Struct, frozen=True):
+    """Everything about one id that came again: what came now, what was stored, and what stands after it."""
+
+    new: Sequence[Item]
+    walk: Walk
+    known: Known | None = None
+    stored: Version | None = None
+    has_history: bool = False
 
 
 async def settle(conn: Connection, batch: Batch, *, first_no: int, is_sharded: bool) -> Settled:
     """Claim the batch's ids and let corrections take effect on ids and stored versions.
 
-    `is_sharded`: other streams exist, so it matters when a version that stands was received again.
+    `is_sharded`: other streams exist, so something that was received earlier may still arrive.
     """
-    walks = {identity: walk(map(batch.candidate, places)) for identity, places in _repeated(batch.identities).items()}
-    places = dict(zip(batch.identities, range(batch.events), strict=True))
-    places |= {identity: found.live for identity, found in walks.items()}
-    identities = sorted(places)
-    claims = _claims(batch, identities, places=places, first_no=first_no)
-    claimed = await event_key.claim(conn, claims, is_contended=is_sharded)
-    known = {identities[one.place]: one for one in claimed}
-    versions = await _meet(conn, batch, known, walks=walks, is_sharded=is_sharded)
-    corrected = {identity: walks[identity].live for identity in known if walks[identity].live != STORED}
-    if corrected:
-        numbers = [(_account(identity), known[identity].event_no) for identity in corrected]
-        await event_key.correct(conn, _claims(batch, sorted(corrected), places=corrected, first_no=first_no))
-        await event.supersede(conn, numbers)
-    return Settled(
-        duplicates=frozenset(first_no + place for found in walks.values() for place in found.duplicates),
-        superseded=frozenset(first_no + place for found in walks.values() for place in found.superseded if place >= 0),
-        retimed={first_no + place: at for found in walks.values() for place, at in found.retimed.items()},
-        replaced=tuple(versions[identity] for identity in corrected),
-        confirmed=tuple(_confirmed(walks, known, first_no)) if is_sharded else (),
-    )
+    ids = {identity: _fresh(batch, places, first_no) for identity, places in _repeated(batch).items()}
+    claims = _claims(batch, ids, first_no=first_no)
+    claimed = await event_key.claim(conn, claims.columns, is_contended=is_sharded)
+    known = {claims.identities[one.place]: one for one in claimed}
+    duplicates = await _meet(conn, batch, known, ids=ids, first_no=first_no, is_sharded=is_sharded)
+    await _correct(conn, ids)
+    await event_version.add(conn, list(_history(ids, is_sharded=is_sharded)))
+    return _settled(ids, duplicates)
+
+
+class _Claiming(msgspec.Struct, frozen=True):
+    identities: list[bytes]
+    columns: Claims
 
 
 async def _meet(
-    conn: Connection, batch: Batch, known: Mapping[bytes, Known], *, walks: dict[bytes, Walk], is_sharded: bool
-) -> dict[bytes, Version]:
-    """Walk known ids again, now from their stored versions on; answers those that had to be read."""
+    conn: Connection,
+    batch: Batch,
+    known: Mapping[bytes, Known],
+    *,
+    ids: dict[bytes, _Id],
+    first_no: int,
+    is_sharded: bool,
+) -> list[int]:
+    """Walk known ids again, now with what is stored of them; answers the numbers of plain retries."""
     places: defaultdict[bytes, list[int]] = defaultdict(list)
-    for place, identity in enumerate(batch.identities):
+    for place, identity in enumerate(batch.identities) if known else ():
         if identity in known:
             places[identity].append(place)
-    changed = {
-        identity
-        for identity, one in known.items()
-        if is_sharded or any(batch.digests[place] != one.digest for place in places[identity])
-    }
-    versions = await _versions(conn, known, changed)
-    for identity, repeats in places.items():
-        if identity in changed:
-            stored = _candidate(versions[identity], known[identity])
-            walks[identity] = walk(map(batch.candidate, repeats), stored)
+    retries: list[int] = []
+    changed: dict[bytes, list[int]] = {}
+    for identity, found in places.items():
+        if is_sharded or any(batch.digests[place] != known[identity].digest for place in found):
+            changed[identity] = found
         else:
-            # Plain retries, the usual case: nothing has to be read.
-            walks[identity] = Walk(STORED, (0, 0, 0), tuple(repeats), (), {})
-    return versions
+            # The usual case: nothing has to be read.
+            ids.pop(identity, None)
+            retries += [first_no + place for place in found]
+    history = await event_version.read(conn, [_pair(identity) for identity in changed])
+    versions = await _versions(conn, history, [(_pair(identity), known[identity]) for identity in changed])
+    for identity, found in changed.items():
+        pair = _pair(identity)
+        new = _items(batch, found, first_no)
+        stored = _stored(known[identity], versions, account=pair[0], history=history.get(pair, []))
+        ids[identity] = _Id(
+            new=new,
+            walk=version.walk(sorted([*stored, *new], key=lambda one: one.order)),
+            known=known[identity],
+            stored=versions.get((pair[0], known[identity].event_no)),
+            has_history=pair in history,
+        )
+    return retries
 
 
-async def _versions(conn: Connection, known: Mapping[bytes, Known], wanted: Collection[bytes]) -> dict[bytes, Version]:
-    if not wanted:
-        return {}
-    found = await event.versions(conn, [(_account(identity), known[identity].event_no) for identity in wanted])
-    return {one.account.to_bytes(_ACCOUNT_BYTES, "big") + one.key.bytes: one for one in found}
+async def _versions(
+    conn: Connection,
+    history: Mapping[tuple[int, UUID], Sequence[event_version.Item]],
+    ids: Sequence[tuple[tuple[int, UUID], Known]],
+) -> dict[tuple[int, int], Version]:
+    """Every stored row of these ids, by account and number."""
+    wanted = {(pair[0], one.event_no) for pair, one in ids if one.digest != CANCELLATION}
+    wanted |= {(account, one.event_no) for (account, _), items in history.items() for one in items if one.event_no}
+    found = await event.versions(conn, wanted) if wanted else []
+    return {(one.account, one.event_no): one for one in found}
 
 
-def _repeated(identities: list[bytes]) -> dict[bytes, list[int]]:
-    """The places of identities that stand in the batch more than once."""
-    if len(set(identities)) == len(identities):
+def _stored(
+    known: Known,
+    versions: Mapping[tuple[int, int], Version],
+    *,
+    account: int,
+    history: Sequence[event_version.Item],
+) -> list[Item]:
+    """What was received of an id before."""
+    if not history:
+        one = versions[account, known.event_no]
+        return [
+            Item(order=one.order, digest=known.digest, event_no=one.event_no, is_new=False, timestamp=one.timestamp)
+        ]
+    return [
+        Item(
+            order=one.order,
+            digest=one.digest,
+            event_no=one.event_no or 0,
+            is_new=False,
+            timestamp=row.timestamp if (row := versions.get((account, one.event_no or 0))) else None,
+        )
+        for one in history
+    ]
+
+
+async def _correct(conn: Connection, ids: Mapping[bytes, _Id]) -> None:
+    """Let known keys name what stands now, and stored rows have the state that follows from it."""
+    moved: list[tuple[bytes, Item]] = []
+    states: list[tuple[int, int, str]] = []
+    for identity, one in ids.items():
+        standing = one.walk.standing
+        if one.known is None or standing is None:
+            continue
+        if (standing.event_no, standing.digest) != (one.known.event_no, one.known.digest):
+            moved.append((identity, standing))
+        if one.stored is not None and (state := _state(one.walk, one.stored.event_no)) != one.stored.state:
+            states.append((_pair(identity)[0], one.stored.event_no, state))
+    if moved:
+        await event_key.correct(
+            conn, _columns([(*_split(identity), item) for identity, item in sorted(moved, key=_first)])
+        )
+    await event.set_states(conn, states)
+
+
+def _history(ids: Mapping[bytes, _Id], *, is_sharded: bool) -> Iterable[tuple[int, UUID, event_version.Item]]:
+    """What has to be remembered of ids, lest something older arrives, and for those who ask for an id's versions."""
+    for identity, one in ids.items():
+        repeats = one.walk.repeats
+        if not is_sharded and one.known is None and one.walk.standing and len(repeats) + 1 == len(one.new):
+            # Retries within one batch, with nothing between them.
+            continue
+        account, key = _pair(identity)
+        if one.stored is not None and one.known is not None and not one.has_history:
+            yield account, key, event_version.Item(one.stored.order, one.stored.event_no, one.known.digest)
+        for new in one.new:
+            if new.digest == CANCELLATION:
+                yield account, key, event_version.Item(new.order, None, CANCELLATION)
+            elif is_sharded or new.event_no not in repeats:
+                row = repeats.get(new.event_no, new.event_no)
+                yield account, key, event_version.Item(new.order, row, new.digest)
+
+
+def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int]) -> Settled:
+    new = [(one, item) for one in ids.values() for item in one.new]
+    cancellations = frozenset(item.event_no for _, item in new if item.digest == CANCELLATION)
+    duplicates = frozenset(item.event_no for one, item in new if item.event_no in one.walk.repeats) | {*retries}
+    rows = [(one, item.event_no) for one, item in new if item.event_no not in cancellations | duplicates]
+    before = [(one.stored, one.walk) for one in ids.values() if one.stored is not None]
+    return Settled(
+        duplicates=duplicates,
+        cancellations=cancellations,
+        states={number: state for one, number in rows if (state := _state(one.walk, number)) != event.LIVE},
+        retimed={number: at for one in ids.values() for number, at in one.walk.retimed.items()},
+        replaced=tuple(
+            old for old, walk in before if old.state == event.LIVE and _state(walk, old.event_no) != event.LIVE
+        ),
+        revived=tuple(
+            old for old, walk in before if old.state != event.LIVE and _state(walk, old.event_no) == event.LIVE
+        ),
+    )
+
+
+def _state(walk: Walk, event_no: int) -> str:
+    """The state of a row after a walk."""
+    if walk.standing is None or walk.standing.event_no != event_no:
+        return event.SUPERSEDED
+    return event.CANCELLED if walk.is_cancelled else event.LIVE
+
+
+def _repeated(batch: Batch) -> dict[bytes, list[int]]:
+    """The places of identities that stand in the batch more than once, or are cancelled there."""
+    cancelled: set[bytes] = set()
+    if CANCELLATION in batch.digests:
+        cancelled = {batch.identities[place] for place, one in enumerate(batch.digests) if one == CANCELLATION}
+    if not cancelled and len(set(batch.identities)) == len(batch.identities):
         return {}
     places: defaultdict[bytes, list[int]] = defaultdict(list)
-    for place, identity in enumerate(identities):
+    for place, identity in enumerate(batch.identities):
         places[identity].append(place)
-    return {identity: found for identity, found in places.items() if len(found) > 1}
+    return {identity: found for identity, found in places.items() if len(found) > 1 or identity in cancelled}
 
 
-def _claims(batch: Batch, identities: list[bytes], *, places: Mapping[bytes, int], first_no: int) -> Claims:
+def _fresh(batch: Batch, places: Sequence[int], first_no: int) -> _Id:
+    """An id as if nothing were stored of it."""
+    new = _items(batch, places, first_no)
+    return _Id(new=new, walk=version.walk(new))
+
+
+def _items(batch: Batch, places: Iterable[int], first_no: int) -> list[Item]:
+    return [
+        Item(
+            order=one.order,
+            digest=one.digest,
+            event_no=first_no + one.place,
+            is_new=True,
+            timestamp=one.timestamp,
+            has_own_timestamp=one.has_own_timestamp,
+        )
+        for one in map(batch.candidate, places)
+    ]
+
+
+def _claims(batch: Batch, ids: Mapping[bytes, _Id], *, first_no: int) -> _Claiming:
+    """What each identity's key shall name if it is new."""
+    places = dict(zip(batch.identities, range(batch.events), strict=True))
+    places |= {
+        identity: one.walk.standing.event_no - first_no
+        for identity, one in ids.items()
+        if one.walk.standing is not None
+    }
+    identities = sorted(places)
     live = [places[identity] for identity in identities]
-    return Claims(
-        accounts=[_account(identity) for identity in identities],
+    columns = Claims(
+        accounts=[int.from_bytes(identity[:_ACCOUNT_BYTES], "big") for identity in identities],
         keys=b"".join([identity[_ACCOUNT_BYTES:] for identity in identities]),
         numbers=[first_no + place for place in live],
         digests=[batch.digests[place] for place in live],
     )
+    return _Claiming(identities, columns)
 
 
-def _candidate(version: Version, known: Known) -> Candidate:
-    return Candidate(
-        place=STORED,
-        digest=known.digest,
-        order=version.order,
-        timestamp=version.timestamp,
-        has_own_timestamp=True,
+def _columns(moved: Collection[tuple[int, bytes, Item]]) -> Claims:
+    return Claims(
+        accounts=[account for account, _, _ in moved],
+        keys=b"".join(key for _, key, _ in moved),
+        numbers=[item.event_no for _, _, item in moved],
+        digests=[item.digest for _, _, item in moved],
     )
 
 
-def _confirmed(
-    walks: Mapping[bytes, Walk], known: Mapping[bytes, Known], first_no: int
-) -> Iterable[tuple[int, int, int, int, int]]:
-    for identity, found in walks.items():
-        event_no = known[identity].event_no if found.live == STORED else first_no + found.live
-        if found.duplicates:
-            yield _account(identity), event_no, *found.order
+def _first(moved: tuple[bytes, Item]) -> bytes:
+    return moved[0]
 
 
-def _account(identity: bytes) -> int:
-    return int.from_bytes(identity[:_ACCOUNT_BYTES], "big")
+def _split(identity: bytes) -> tuple[int, bytes]:
+    return int.from_bytes(identity[:_ACCOUNT_BYTES], "big"), identity[_ACCOUNT_BYTES:]
+
+
+def _pair(identity: bytes) -> tuple[int, UUID]:
+    account, key = _split(identity)
+    return account, UUID(bytes=key)

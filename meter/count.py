@@ -1,6 +1,7 @@
 """One batch, counted in the caller's transaction: ids, raw rows, corrections, counters. The order of the steps and why:
 
-1. Hold metrics still: none is born between here and the commit, so history and live counting meet exactly.
+1. Hold metrics still: none is born between here and the commit, so history and live counting meet exactly. If one is
+   young, its history stands still as well.
 2. Alias numbers. 3. Event numbers. 4. Ids: what is new, what is a duplicate, what corrects what.
 5. Raw rows. 6. Fold what lives, take back what was replaced. 7. Merge into the counters.
 
@@ -15,11 +16,14 @@ import msgspec
 from meter import correct, fold
 from meter.batch import Batch, Placed
 from meter.correct import Settled
-from store import counter, event, metric, usage_alias
+from store import counter, counting, event, usage_alias
+from store.counter import Deltas
+from store.counting import Counting
 from store.db import Connection
 from store.event import Received
-from store.metric import Counting
 
+# The alias of cancellations, which make no row.
+_NOBODY = 0
 # account -> alias -> number
 Numbers = dict[int, dict[str, int]]
 
@@ -30,6 +34,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     counted: int
     duplicates: int
     corrections: int
+    # The events of the batch have the numbers from here on, in their order.
+    first_no: int
     aliases: Mapping[tuple[int, str], int]
 
 
@@ -37,21 +43,18 @@ async def count(conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded:
     """Count a batch. Everything it does becomes true with the caller's commit, or nothing."""
     if batch.events > event.NUMBERS_PER_BLOCK:
         raise AssertionError(f"{batch.events} events in one batch")
-    await metric.hold_counting(conn)
-    counting = await metric.counting(conn, {placed.block.account for placed in batch.blocks})
+    known = await counting.hold(conn, {placed.block.account for placed in batch.blocks})
     aliases = await usage_alias.intern(conn, _unnumbered(batch, numbers))
     first_no = await event.take_numbers(conn)
     settled = await correct.settle(conn, batch, first_no=first_no, is_sharded=is_sharded)
     received = [_received(placed, first_no, settled, numbers=numbers, aliases=aliases) for placed in batch.blocks]
-    await event.save(conn, received, duplicates=settled.duplicates, superseded=settled.superseded)
-    await event.confirm(conn, settled.confirmed)
-    deltas = _fold(received, settled, counting)
-    zones = {account: one.zone for account, one in counting.items()}
-    await counter.merge(conn, deltas.cells, deltas.members, zones=zones)
+    await event.save(conn, received, unstored=settled.unstored, states=settled.states)
+    await counter.merge(conn, _fold(received, settled, known), counting=known)
     return Outcome(
-        counted=batch.events - len(settled.duplicates),
+        counted=batch.events - len(settled.unstored),
         duplicates=len(settled.duplicates),
         corrections=len(settled.replaced),
+        first_no=first_no,
         aliases=aliases,
     )
 
@@ -61,7 +64,9 @@ def _unnumbered(batch: Batch, numbers: Numbers) -> set[tuple[int, str]]:
     found: set[tuple[int, str]] = set()
     for placed in batch.blocks:
         account = placed.block.account
-        found.update((account, alias) for alias in set(placed.block.aliases) - numbers.get(account, {}).keys())
+        # A cancellation names nobody.
+        names = set(placed.block.aliases) - numbers.get(account, {}).keys() - {""}
+        found.update((account, alias) for alias in names)
     return found
 
 
@@ -70,7 +75,8 @@ def _received(
 ) -> Received:
     block = placed.block
     known = numbers.get(block.account, {})
-    names = {name: known[name] if name in known else aliases[block.account, name] for name in set(block.aliases)}
+    names = {name: known[name] if name in known else aliases[block.account, name] for name in {*block.aliases} - {""}}
+    names[""] = _NOBODY
     first = first_no + placed.first_place
     return Received(
         account=block.account,
@@ -94,20 +100,22 @@ def _timestamps(timestamps: list[int], first_no: int, retimed: Mapping[int, int]
     return [retimed.get(event_no, timestamp) for event_no, timestamp in enumerate(timestamps, first_no)]
 
 
-def _fold(received: Sequence[Received], settled: Settled, counting: Mapping[int, Counting]) -> fold.Deltas:
-    deltas = fold.Deltas()
-    dead = settled.duplicates | settled.superseded
-    rules = {account: fold.rules(one.metrics) for account, one in counting.items()}
+def _fold(received: Sequence[Received], settled: Settled, known: Mapping[int, Counting]) -> Deltas:
+    deltas = Deltas()
+    dead = settled.unstored | settled.states.keys()
+    rules = {account: fold.rules(one.metrics) for account, one in known.items()}
     for one in received:
         fold.fold(deltas, rules[one.account], account=one.account, events=_living(one, dead))
-    for old in settled.replaced:
-        taken: fold.Occurrence = (old.alias, old.event_type, old.timestamp, old.properties)
-        fold.fold(deltas, rules[old.account], account=old.account, events=[taken], sign=-1)
+    for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
+        for old in versions:
+            one_: fold.Occurrence = (old.event_no, old.alias, old.event_type, old.timestamp, old.properties)
+            fold.fold(deltas, rules[old.account], account=old.account, events=[one_], sign=sign)
     return deltas
 
 
 def _living(one: Received, dead: frozenset[int]) -> Iterable[fold.Occurrence]:
-    events = zip(one.aliases, one.types, one.timestamps, one.properties, strict=True)
+    numbers = range(one.first_no, one.first_no + len(one.types))
+    events = zip(numbers, one.aliases, one.types, one.timestamps, one.properties, strict=True)
     if not dead:
         return events
-    return (event for event_no, event in enumerate(events, one.first_no) if event_no not in dead)
+    return (event for event in events if event[0] not in dead)

@@ -17,6 +17,8 @@ from meter.error import UnreadableEntry
 from meter.event import Event
 
 KEY_BYTES = 16
+# The numbers of accounts are 4 bytes in Postgres.
+_ACCOUNT_MAX = 1 << 31
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -52,6 +54,33 @@ def block(events: Sequence[Event], *, account: int, received_at: int) -> Block:
         timestamps=[event.timestamp for event in events],
         untimed=[index for index, event in enumerate(events) if not event.has_own_timestamp],
         properties=[event.properties for event in events],
+    )
+
+
+def cut(events: Block, start: int, stop: int) -> Block:
+    """The events from one place up to another as a block of their own."""
+    return msgspec.structs.replace(
+        events,
+        keys=events.keys[KEY_BYTES * start : KEY_BYTES * stop],
+        digests=events.digests[start:stop],
+        ids=events.ids[start:stop],
+        aliases=events.aliases[start:stop],
+        types=events.types[start:stop],
+        timestamps=events.timestamps[start:stop],
+        untimed=[place - start for place in events.untimed if start <= place < stop],
+        properties=events.properties[start:stop],
+    )
+
+
+def is_sound(events: Block) -> bool:
+    """Whether the columns belong together, so that the block can be cut."""
+    columns = (events.digests, events.ids, events.aliases, events.timestamps, events.properties)
+    return (
+        0 < len(events) == len(events.keys) // KEY_BYTES
+        and len(events.keys) % KEY_BYTES == 0
+        and all(len(column) == len(events) for column in columns)
+        and all(0 <= place < len(events) for place in events.untimed)
+        and 0 < events.account < _ACCOUNT_MAX
     )
 
 

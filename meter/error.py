@@ -8,17 +8,24 @@ MeterError
 |  |- WrongType           WRONG_TYPE
 |  |- InvalidValue        INVALID_VALUE
 |  |- InexactNumber       INEXACT_NUMBER
-|  `- EventTooLarge       EVENT_TOO_LARGE
+|  |- EventTooLarge       EVENT_TOO_LARGE
+|  |- OutsideBackfill     OUTSIDE_BACKFILL
+|  `- BadRow              BAD_ROW
 |- BodyRefused          the caller's request, as a whole
 |  |- EmptyBatch          EMPTY_BATCH
 |  |- BatchTooLarge       BATCH_TOO_LARGE
 |  |- BodyTooLarge        BODY_TOO_LARGE
 |  |- UnsupportedMedia    UNSUPPORTED_MEDIA_TYPE
+|  |- BadCompression      BAD_COMPRESSION
+|  |- BadFile             BAD_FILE
+|  |- SomeRefused         EVENTS_REFUSED: some events of a batch were refused, the others are kept
 |  `- NothingAccepted     NOTHING_ACCEPTED: every event of a batch was refused; `problems` has each reason
 |- StreamError          the world, now: try again, the ids make it safe
 |  |- StreamFull          STREAM_FULL
 |  `- StreamUnavailable   STREAM_UNAVAILABLE
-`- UnreadableEntry      UNREADABLE_ENTRY: our bug or damaged data; counting stops here rather than lose an event
+|- UnreadableEntry      UNREADABLE_ENTRY: our bug or damaged data; it becomes a dead letter
+|- DeadLetterStays      DEAD_LETTER_STAYS: replayed, and cannot be counted still
+`- DeadLettersFull      DEAD_LETTERS_FULL: counting stops here rather than set aside everything that comes
 
 `key` is the path of the field in the request, such as `eventProperties.tokens` or `[7].eventType`.
 """
@@ -85,6 +92,18 @@ class EventTooLarge(EventRefused):
     code = "EVENT_TOO_LARGE"
 
 
+class BadRow(EventRefused):
+    """A row of a file is not CSV, or has not as many cells as the header."""
+
+    code = "BAD_ROW"
+
+
+class OutsideBackfill(EventRefused):
+    """The event does not belong to the backfill that the request names: another alias, or another time."""
+
+    code = "OUTSIDE_BACKFILL"
+
+
 class BodyRefused(MeterError):
     """The request cannot be taken as a whole."""
 
@@ -108,9 +127,31 @@ class BodyTooLarge(BodyRefused):
 
 
 class UnsupportedMedia(BodyRefused):
-    """Events are read as JSON, uncompressed. Send `Content-Type: application/json` and no Content-Encoding."""
+    """Events are read as JSON, NDJSON or CloudEvents, plain, gzip or zstd. docs/events.md lists what goes where."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class BadCompression(BodyRefused):
+    """The body is not whole, valid gzip or zstd. Send it again; part of it would be part of the events."""
+
+    code = "BAD_COMPRESSION"
+
+
+class BadFile(BodyRefused):
+    """The file is no CSV with the columns that are needed."""
+
+    code = "BAD_FILE"
+
+
+class SomeRefused(BodyRefused):
+    """Some events were refused. The others are kept, so sending all of them again is harmless."""
+
+    code = "EVENTS_REFUSED"
+
+    def __init__(self, problems: Sequence[EventRefused]) -> None:
+        super().__init__()
+        self.problems = tuple(problems)
 
 
 class NothingAccepted(BodyRefused):
@@ -143,3 +184,15 @@ class UnreadableEntry(MeterError):
     """A stream entry cannot be read."""
 
     code = "UNREADABLE_ENTRY"
+
+
+class DeadLetterStays(MeterError):
+    """The dead letter cannot be counted still, so it stays in the list."""
+
+    code = "DEAD_LETTER_STAYS"
+
+
+class DeadLettersFull(MeterError):
+    """More dead letters than allowed: counting has stopped, nothing is lost. Mend the cause, or raise the limit."""
+
+    code = "DEAD_LETTERS_FULL"

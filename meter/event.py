@@ -18,17 +18,10 @@ from uuid import UUID
 
 import msgspec
 
-from meter import identity, properties
-from meter.error import (
-    EventRefused,
-    EventTooLarge,
-    InexactNumber,
-    InvalidValue,
-    MalformedJson,
-    MissingField,
-    UnknownField,
-    WrongType,
-)
+from meter import diagnosis, identity, properties
+from meter.diagnosis import UNREADABLE, Shape
+from meter.error import EventTooLarge, InvalidValue
+from store.event_version import CANCELLATION
 
 NewId: TypeAlias = Callable[[], UUID]
 
@@ -55,7 +48,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     properties: bytes
 
 
-class _Wire(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class Wire(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An event as a sender writes it. Properties were decoded with `properties.number_of` as float hook."""
+
     customer_alias: str
     event_type: str
     customer_event_id: str | None = None
@@ -67,8 +62,13 @@ def decode(body: bytes | msgspec.Raw, *, received_at: int, new_id: NewId) -> Eve
     """One event from its JSON; every failure is an EventRefused. `received_at`: microseconds since 1970."""
     try:
         wire = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError) as exc:
-        raise _diagnose(body, exc) from exc
+    except UNREADABLE as exc:
+        raise diagnosis.diagnose(body, exc, _SHAPE) or diagnosis.unfit(exc) from exc
+    return take(wire, received_at=received_at, new_id=new_id)
+
+
+def take(wire: Wire, *, received_at: int, new_id: NewId) -> Event:
+    """One event from its fields."""
     _check_text(wire.customer_alias, key="customerAlias")
     _check_text(wire.event_type, key="eventType")
     timestamp = received_at if wire.event_timestamp is None else _timestamp(wire.event_timestamp, received_at)
@@ -93,15 +93,24 @@ def decode(body: bytes | msgspec.Raw, *, received_at: int, new_id: NewId) -> Eve
     return event
 
 
+def cancellation(named: str, *, received_at: int) -> Event:
+    """What takes back the event of this name; it travels like an event, and nobody is its customer."""
+    return Event(
+        key=identity.named(_checked_id(named)),
+        digest=CANCELLATION,
+        customer_event_id=named,
+        customer_alias="",
+        event_type="",
+        timestamp=received_at,
+        has_own_timestamp=False,
+        properties=b"",
+    )
+
+
 def sender_id(body: bytes | msgspec.Raw) -> str | None:
     """The id of an event that was refused, as far as it can be read."""
-    try:
-        fields = _UNTYPED.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError):
-        # It was refused already; here only its name is wanted.
-        return None
-    found = fields.get("customerEventId") if isinstance(fields, dict) else None
-    return found if isinstance(found, str) else None
+    found = diagnosis.texts(body, "customerEventId")
+    return found[0] if found else None
 
 
 def microseconds(instant: datetime) -> int:
@@ -174,64 +183,13 @@ def _check_size(event: Event) -> None:
         raise EventTooLarge(f"An event may have {EVENT_BYTES_MAX} bytes, this one has {size}. Send less with it.")
 
 
-_REQUIRED = ("customerAlias", "eventType")
-_OPTIONAL = ("customerEventId", "eventTimestamp")
-_FIELDS = frozenset({*_REQUIRED, *_OPTIONAL, "eventProperties"})
-
-
-class _Written(msgspec.Struct, frozen=True):
-    """A number with a point or an exponent, as it was written."""
-
-    text: str
-
-
-def _diagnose(body: bytes | msgspec.Raw, exc: Exception) -> EventRefused:
-    """Say what is wrong with an event that could not be decoded."""
-    try:
-        fields = _UNTYPED.decode(body)
-    except UnicodeDecodeError:
-        return MalformedJson("The event is not valid UTF-8. Encode it as UTF-8.")
-    except RecursionError:
-        return MalformedJson("The event is nested too deeply. Send a flat one.")
-    except msgspec.ValidationError:
-        # The only value that JSON allows and decoding does not: an integer of absurd length.
-        return InexactNumber(f"`eventProperties`: {InexactNumber.__doc__}", key="eventProperties")
-    except msgspec.DecodeError:
-        return MalformedJson(f"The event is not JSON: {exc}. Send one JSON object, or an array of them.")
-    if not isinstance(fields, dict):
-        return WrongType("An event must be a JSON object.")
-    return _diagnose_fields(fields) or InvalidValue(f"{exc}. Send a value that fits.")
-
-
-def _diagnose_fields(fields: dict[str, Any]) -> EventRefused | None:
-    for name in fields:
-        if name not in _FIELDS:
-            return UnknownField(f"`{name[:64]}` is not known here. Remove it or check its spelling.", key=name[:64])
-    for name in _REQUIRED:
-        if name not in fields:
-            return MissingField(f"`{name}` is required. Send it.", key=name)
-        if not isinstance(fields[name], str):
-            return WrongType(f"`{name}` must be a string.", key=name)
-    for name in _OPTIONAL:
-        if not isinstance(fields.get(name), str | None):
-            return WrongType(f"`{name}` must be a string, or absent.", key=name)
-    found = fields.get("eventProperties", {})
-    if not isinstance(found, dict):
-        return WrongType("`eventProperties` must be an object of plain values.", key="eventProperties")
-    return _diagnose_properties(found)
-
-
-def _diagnose_properties(found: dict[str, Any]) -> EventRefused | None:
-    for name, value in found.items():
-        if isinstance(value, dict | list):
-            return properties.not_flat(name)
-        if isinstance(value, _Written):
-            try:
-                properties.number_of(value.text)
-            except ArithmeticError:
-                return properties.inexact(name)
-    return None
-
-
-_DECODER = msgspec.json.Decoder(_Wire, float_hook=properties.number_of)
-_UNTYPED = msgspec.json.Decoder(float_hook=_Written)
+_FIELDS = frozenset({"customerAlias", "eventType", "customerEventId", "eventTimestamp", "eventProperties"})
+_SHAPE = Shape(
+    required=("customerAlias", "eventType"),
+    optional=("customerEventId", "eventTimestamp"),
+    properties="eventProperties",
+    may_be_null=False,
+    is_possible=_FIELDS.__contains__,
+    hint="Remove it or check its spelling.",
+)
+_DECODER = msgspec.json.Decoder(Wire, float_hook=properties.number_of)

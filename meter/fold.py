@@ -5,7 +5,7 @@ all through `fold`, so that they cannot disagree. Sums are exact: integers stay 
 rating.number.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -15,18 +15,11 @@ from rating import metric, number
 from rating.metric import Aggregation, Counted, Metric
 from store import counter
 from store.bucket import SLOT_MICROSECONDS
+from store.counter import Deltas
 
-# Alias number, event type, microseconds since 1970, canonical JSON.
-Occurrence: TypeAlias = tuple[int, str, int, bytes | str]
+# Event number, alias number, event type, microseconds since 1970, canonical JSON.
+Occurrence: TypeAlias = tuple[int, int, str, int, bytes | str]
 Rules: TypeAlias = "Mapping[str, tuple[Rule, ...]]"
-
-
-class Deltas:
-    """Differences that wait to be merged: cells and members as store/counter.py describes them."""
-
-    def __init__(self) -> None:
-        self.cells: dict[counter.Slot, list[Any]] = {}
-        self.members: dict[counter.Member, int] = {}
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -37,6 +30,13 @@ class Rule(msgspec.Struct, frozen=True):
     reads_properties: bool
     is_sum: bool
     is_unique: bool
+    # Whether any of the following matters: one look for each event instead of three.
+    is_rare: bool
+    is_span: bool
+    # Events of these numbers wait for the loop that folds history.
+    folded_to: int
+    born_no: int
+    group_by: tuple[str, ...]
 
 
 def rules(metrics: Iterable[Metric]) -> Rules:
@@ -47,8 +47,13 @@ def rules(metrics: Iterable[Metric]) -> Rules:
             number=one.number,
             take=metric.rule(one),
             reads_properties=one.reads_properties,
-            is_sum=one.aggregation is Aggregation.SUM,
+            is_sum=one.aggregation in {Aggregation.SUM, Aggregation.AVERAGE},
             is_unique=one.aggregation is Aggregation.UNIQUE,
+            is_span=not one.is_additive,
+            is_rare=bool(one.group_by) or not one.is_complete or not one.is_additive,
+            folded_to=one.folded_to,
+            born_no=one.born_no,
+            group_by=one.group_by,
         )
         found[one.event_type] = (*found.get(one.event_type, ()), ready)
     return found
@@ -57,7 +62,7 @@ def rules(metrics: Iterable[Metric]) -> Rules:
 def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Iterable[Occurrence], sign: int = 1) -> None:
     """Add one account's events to the differences, or take them back with sign -1."""
     cells = deltas.cells
-    for alias, event_type, timestamp, properties in events:
+    for event_no, alias, event_type, timestamp, properties in events:
         slot = timestamp // SLOT_MICROSECONDS
         decoded: metric.Properties | None = None
         for rule in wanted.get(event_type, ()):
@@ -66,7 +71,10 @@ def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Iterable[Occurr
             found = rule.take(decoded or _NONE)
             if found is None:
                 continue
-            key = (account, rule.number, alias, slot)
+            if rule.is_rare:
+                _fold_rare(deltas, rule, found, (event_no, account, alias, slot, timestamp), decoded, sign=sign)
+                continue
+            key = (account, rule.number, alias, slot, 0)
             cell = cells.get(key)
             if cell is None:
                 cell = cells[key] = [0, 0 if rule.is_sum else None]
@@ -74,8 +82,45 @@ def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Iterable[Occurr
             if rule.is_sum:
                 cell[1] = _plus(cell[1], found, sign)
             elif rule.is_unique:
-                member = (*key, counter.member_value(str(found)))
-                deltas.members[member] = deltas.members.get(member, 0) + sign
+                _add_member(deltas, key, found, sign)
+
+
+def _fold_rare(
+    deltas: Deltas,
+    rule: Rule,
+    found: Counted,
+    place: tuple[int, int, int, int, int],
+    properties: metric.Properties | None,
+    *,
+    sign: int,
+) -> None:
+    """The same for what is not hot: young metrics, groups, and what does not add up."""
+    event_no, account, alias, slot, timestamp = place
+    if rule.folded_to <= event_no < rule.born_no:
+        return
+    group: Any = _group(deltas, account, rule.group_by, properties) if rule.group_by else 0
+    key = (account, rule.number, alias, slot, group)
+    if rule.is_span and not isinstance(found, str):
+        # What came stands first, what went second.
+        deltas.points.setdefault(key, ([], []))[sign < 0].append((timestamp, event_no, found))
+        return
+    cell = deltas.cells.setdefault(key, [0, 0 if rule.is_sum else None])
+    cell[0] += sign
+    if rule.is_sum:
+        cell[1] = _plus(cell[1], found, sign)
+    elif rule.is_unique:
+        _add_member(deltas, key, found, sign)
+
+
+def _add_member(deltas: Deltas, key: counter.Slot, found: Counted, sign: int) -> None:
+    member = (*key, counter.member_value(str(found)))
+    deltas.members[member] = deltas.members.get(member, 0) + sign
+
+
+def _group(deltas: Deltas, account: int, names: Sequence[str], properties: metric.Properties | None) -> str:
+    group = metric.group(names, properties or _NONE)
+    deltas.groups.add((account, group))
+    return group
 
 
 def _plus(total: counter.Sum, found: Counted, sign: int) -> counter.Sum:

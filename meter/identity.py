@@ -12,6 +12,7 @@ from hashlib import blake2b
 from uuid import UUID
 
 _OWN_KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-79a-f][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HASHED_KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def key(customer_event_id: str) -> bytes:
@@ -22,6 +23,14 @@ def key(customer_event_id: str) -> bytes:
     hashed[6] = 0x80 | hashed[6] & 0x0F
     hashed[8] = 0x80 | hashed[8] & 0x3F
     return bytes(hashed)
+
+
+def named(text: str) -> bytes:
+    """The key that a path names: the `id` that the API shows, or else a customerEventId.
+
+    Only an id can look like a UUIDv8; a customerEventId that looks like one is reached by its id.
+    """
+    return UUID(text).bytes if len(text) == 36 and _HASHED_KEY.fullmatch(text) else key(text)
 
 
 def is_id(key_: bytes) -> bool:
@@ -38,4 +47,5 @@ def digest(*, alias: str, event_type: str, timestamp: int | None, properties: by
     """The content as a signed 64-bit number. Without a timestamp of the sender's, a plain retry is the same event."""
     # Neither alias nor type can contain a zero, so the parts cannot run into each other.
     content = f"{alias}\0{event_type}\0{'' if timestamp is None else timestamp}\0".encode() + properties
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big", signed=True)
+    # 0 stands for a cancellation.
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big", signed=True) or 1

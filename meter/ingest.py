@@ -1,34 +1,35 @@
-"""POST /usage-events: from an HTTP body to the stream. No Postgres on this path.
+"""The way in: from an HTTP body to the stream. No Postgres on this path.
 
-    one object  ->  201 with the event as stored
-    an array    ->  202 {accepted, position, rejected: [{index, customerEventId, code, message}]}; all bad: 400
+    POST /usage-events          one event   ->  201 with the event as stored
+                                a batch     ->  202 {accepted, position, rejected: [{index, customerEventId, code,
+                                                message}]}; all bad: 400
+    POST /usage-events/csv      a file      ->  202, see upload.py
+    POST /v1/events             CloudEvents ->  204 without a body; 400 if any is bad, the others are kept
+    DELETE /usage-events/{id}               ->  202 {id, position}: a cancellation, which travels like an event
 
 The reply waits for the stream's fsync. Every success says in `Usance-Position` where its events stand:
-"<stream number>/<entry id>".
+"<stream number>/<entry id>". Events that name a backfill (`Usance-Backfill`) go another way (load.py) and stand in no
+stream.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from meter import entry, event, identity, stream
-from meter.error import (
-    BatchTooLarge,
-    BodyTooLarge,
-    EmptyBatch,
-    EventRefused,
-    MalformedJson,
-    MeterError,
-    NothingAccepted,
-    UnsupportedMedia,
-)
+from meter import dialect, entry, event, identity, inflate, load, stream, upload
+from meter.csv_file import Source
+from meter.dialect import Letter
+from meter.error import BodyTooLarge, EventRefused, MeterError, NothingAccepted, SomeRefused
 from meter.event import Event
+from meter.load import Load, Loads
 from meter.stream import Limit, Stream
 from runtime import telemetry
 from runtime.settings import Settings
@@ -38,19 +39,29 @@ Clock: TypeAlias = Callable[[], datetime]
 Caller: TypeAlias = Callable[[web.Request], Principal]
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-EVENTS_MAX = 10_000
 POSITION_HEADER = "Usance-Position"
+BACKFILL_HEADER = "Usance-Backfill"
 
 
-def routes(redis: Redis, *, settings: Settings, clock: Clock, caller: Caller, worker: int = 0) -> list[web.RouteDef]:
+def routes(
+    redis: Redis, *, settings: Settings, clock: Clock, caller: Caller, loads: Loads, worker: int = 0
+) -> list[web.RouteDef]:
     """The routes of ingest, below /api; `caller` says who asks.
 
     Workers spread over the streams; each writes to one, so its order is kept.
     """
     number = worker % settings.streams
     limit = Limit(entries_max=settings.stream_entries_max, bytes_max=settings.stream_bytes_max)
-    ingest = _Ingest(Stream(redis, name=stream.names(settings.streams)[number], limit=limit), number, clock, caller)
-    return [web.post("/usage-events", ingest.post)]
+    writer = Stream(
+        redis, name=stream.names(settings.streams)[number], limit=limit, waits_for_aof=settings.redis_wait_aof == "yes"
+    )
+    ingest = _Ingest(writer, number, clock, caller=caller, loads=loads)
+    return [
+        web.post("/usage-events", ingest.post),
+        web.post("/usage-events/csv", ingest.post_csv),
+        web.delete("/usage-events/{id}", ingest.cancel),
+        web.post("/v1/events", ingest.post_cloud),
+    ]
 
 
 class Rejection(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,78 +86,129 @@ class _Shown(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Ingest:
-    def __init__(self, stream_: Stream, number: int, clock: Clock, caller: Caller) -> None:
+    def __init__(self, stream_: Stream, number: int, clock: Clock, *, caller: Caller, loads: Loads) -> None:
         self._stream = stream_
         self._number = number
         self._clock = clock
         self._caller = caller
+        self._loads = loads
 
     async def post(self, request: web.Request) -> web.Response:
-        try:
-            body = await _read(request)
-            received_at = event.microseconds(self._clock())
-            principal = self._caller(request)
-            if body.lstrip(b" \t\r\n").startswith(b"["):
-                return await self._take_batch(body, received_at, principal)
-            return await self._take_one(body, received_at, principal)
-        except MeterError as exc:
-            telemetry.EVENTS_REFUSED.labels(exc.code).inc()
-            raise
+        """Every dialect, with the event or the verdict on each as answer."""
+        with _REFUSALS_COUNTED:
+            letter = await _open(request)
+            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            into = await self._load(request, principal)
+            letter = load.narrowed(letter, into)
+            if not letter.is_batch:
+                one = letter.language.decode(letter.parts[0], received_at=received_at, new_id=uuid7)
+                position = await self._append([one], received_at, principal, into)
+                return _reply(_shown(one, principal), status=201, position=position)
+            events, problems, rejected = _read(letter, received_at)
+            if not events:
+                raise NothingAccepted(problems)
+            position = await self._append(events, received_at, principal, into)
+            body = {"accepted": len(events), "position": position or None, "rejected": rejected}
+            return _reply(body, status=202, position=position)
 
-    async def _take_one(self, body: bytes, received_at: int, principal: Principal) -> web.Response:
-        one = event.decode(body, received_at=received_at, new_id=uuid7)
-        position = await self._append([one], received_at, principal)
-        return _reply(_shown(one, principal), status=201, position=position)
+    async def post_cloud(self, request: web.Request) -> web.Response:
+        """CloudEvents for clients that know 204, and problems."""
+        with _REFUSALS_COUNTED:
+            letter = await _open(request, is_cloud=True)
+            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            into = await self._load(request, principal)
+            events, problems, _ = _read(load.narrowed(letter, into), received_at)
+            if not events:
+                raise NothingAccepted(problems) if letter.is_batch else problems[0]
+            position = await self._append(events, received_at, principal, into)
+            if problems:
+                raise SomeRefused(problems)
+            return web.Response(status=204, headers=_position(position))
 
-    async def _take_batch(self, body: bytes, received_at: int, principal: Principal) -> web.Response:
-        events: list[Event] = []
-        rejected: list[Rejection] = []
-        problems: list[EventRefused] = []
-        for index, raw in enumerate(_split(body)):
-            try:
-                events.append(event.decode(raw, received_at=received_at, new_id=uuid7))
-            except EventRefused as exc:
-                rejected.append(Rejection(index, event.sender_id(raw), exc.code, str(exc)))
-                exc.key = f"[{index}].{exc.key}" if exc.key else f"[{index}]"
-                problems.append(exc)
-        if not events:
-            raise NothingAccepted(problems)
-        for one in problems:
-            telemetry.EVENTS_REFUSED.labels(one.code).inc()
-        position = await self._append(events, received_at, principal)
-        body_ = {"accepted": len(events), "position": position, "rejected": rejected}
-        return _reply(body_, status=202, position=position)
+    async def post_csv(self, request: web.Request) -> web.Response:
+        """A file."""
+        with _REFUSALS_COUNTED:
+            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            zone, into = ZoneInfo(principal.time_zone), await self._load(request, principal)
+            check = None if into is None else partial(load.check, into)
+            found = await upload.take(
+                request,
+                open_=lambda file, name: Source(file, name, zone, received_at, check),
+                append=lambda events: self._append(events, received_at, principal, into),
+            )
+            return _reply(found, status=202, position=found.position)
 
-    async def _append(self, events: list[Event], received_at: int, principal: Principal) -> str:
+    async def cancel(self, request: web.Request) -> web.Response:
+        """Take an event back, also one that is still under way."""
+        with _REFUSALS_COUNTED:
+            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            one = event.cancellation(request.match_info["id"], received_at=received_at)
+            position = await self._append([one], received_at, principal)
+            return _reply({"id": identity.public_id(one.key), "position": position}, status=202, position=position)
+
+    async def _load(self, request: web.Request, principal: Principal) -> Load | None:
+        """The backfill that these events are for, if the request names one."""
+        name = request.headers.get(BACKFILL_HEADER)
+        return None if name is None else await self._loads.open(principal.account, name)
+
+    async def _append(
+        self, events: Sequence[Event], received_at: int, principal: Principal, into: Load | None = None
+    ) -> str:
+        """Let events in; answers where they stand, which is nowhere for a backfill's."""
+        if into is not None:
+            await self._loads.keep(into, events, received_at=event.instant(received_at))
+            telemetry.EVENTS_ACCEPTED.inc(len(events))
+            return ""
         block = entry.block(events, account=principal.account, received_at=received_at)
         entry_id = await self._stream.append(entry.encode_block(block))
         telemetry.EVENTS_ACCEPTED.inc(len(events))
         return f"{self._number}/{entry_id}"
 
 
-async def _read(request: web.Request) -> bytes:
-    if request.content_type != "application/json":
-        raise UnsupportedMedia
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMedia
+async def _open(request: web.Request, *, is_cloud: bool = False) -> Letter:
+    dialect.check(request.content_type, is_cloud=is_cloud)
+    encoding = inflate.encoding(request.headers.get("Content-Encoding"))
     if (request.content_length or 0) > BODY_BYTES_MAX:
         raise BodyTooLarge
-    body = await request.read()
+    body = inflate.inflate(await request.read(), encoding, limit=BODY_BYTES_MAX)
     if len(body) > BODY_BYTES_MAX:
         raise BodyTooLarge
-    return body
+    return dialect.open_(body, request.content_type, is_cloud=is_cloud)
 
 
-def _split(body: bytes) -> list[msgspec.Raw]:
-    try:
-        found = _ARRAY.decode(body)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise MalformedJson(f"The body is not JSON: {exc}. Send one JSON object, or an array of them.") from exc
-    if not found:
-        raise EmptyBatch
-    if len(found) > EVENTS_MAX:
-        raise BatchTooLarge
-    return found
+def _read(letter: Letter, received_at: int) -> tuple[list[Event], list[EventRefused], list[Rejection]]:
+    """The good events, and what is wrong with the others."""
+    events: list[Event] = []
+    problems: list[EventRefused] = []
+    rejected: list[Rejection] = []
+    decode = letter.language.decode
+    for index, raw in enumerate(letter.parts):
+        try:
+            events.append(decode(raw, received_at=received_at, new_id=uuid7))
+        except EventRefused as exc:
+            rejected.append(Rejection(index, letter.language.sender_id(raw), exc.code, str(exc)))
+            if letter.is_batch:
+                exc.key = f"[{index}].{exc.key}" if exc.key else f"[{index}]"
+            problems.append(exc)
+    if events:
+        for one in problems:
+            telemetry.EVENTS_REFUSED.labels(one.code).inc()
+    return events, problems, rejected
+
+
+class _RefusalsCounted:
+    """Counts what leaves its block as a refusal. A class, because a generator costs a request several times as much."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _type: object, exc: BaseException | None, _traceback: object) -> None:
+        # What a batch refuses beside what it keeps is counted event by event.
+        if isinstance(exc, MeterError) and not isinstance(exc, SomeRefused):
+            telemetry.EVENTS_REFUSED.labels(exc.code).inc()
+
+
+_REFUSALS_COUNTED = _RefusalsCounted()
 
 
 def _shown(one: Event, principal: Principal) -> _Shown:
@@ -162,9 +224,12 @@ def _shown(one: Event, principal: Principal) -> _Shown:
 
 
 def _reply(body: Any, *, status: int, position: str) -> web.Response:
-    headers = {POSITION_HEADER: position}
-    return web.Response(body=_ENCODER.encode(body), status=status, content_type="application/json", headers=headers)
+    body_ = _ENCODER.encode(body)
+    return web.Response(body=body_, status=status, content_type="application/json", headers=_position(position))
 
 
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+def _position(position: str) -> dict[str, str]:
+    return {POSITION_HEADER: position} if position else {}
+
+
 _ENCODER = msgspec.json.Encoder()

@@ -39,6 +39,8 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 _FIELD = b"blocks.1"
 _SOCKET_SECONDS_MAX = 5.0
 _CONNECT_SECONDS_MAX = 2.0
+# Below the socket's time-out, so that the answer is the server's.
+_AOF_MILLISECONDS_MAX = 4_000
 # How old a look at the stream's size may be: appends in between are added up, so it only has to notice trimming.
 _SIZE_SECONDS_MAX = 0.5
 
@@ -84,8 +86,9 @@ def names(streams: int) -> tuple[str, ...]:
 class Stream:
     """The writing end of one stream in one process."""
 
-    def __init__(self, redis: Redis, *, name: str, limit: Limit) -> None:
+    def __init__(self, redis: Redis, *, name: str, limit: Limit, waits_for_aof: bool = False) -> None:
         self.name = name
+        self._waits_for_aof = waits_for_aof
         self._redis: _Reply = redis
         self._limit = limit
         self._waiting: list[_Waiting] = []
@@ -141,7 +144,7 @@ class Stream:
     async def _add(self, payload: bytes) -> str:
         try:
             await self._refuse_when_full()
-            entry_id: bytes = await self._redis.xadd(self.name, {_FIELD: payload})
+            entry_id: bytes = await (self._add_and_wait(payload) if self._waits_for_aof else self._xadd(payload))
         except OutOfMemoryError as exc:
             raise StreamFull from exc
         except (RedisError, OSError, TimeoutError) as exc:
@@ -150,6 +153,20 @@ class Stream:
         self._entries += 1
         self._bytes += len(payload)
         return entry_id.decode()
+
+    async def _xadd(self, payload: bytes) -> bytes:
+        entry_id: bytes = await self._redis.xadd(self.name, {_FIELD: payload})
+        return entry_id
+
+    async def _add_and_wait(self, payload: bytes) -> bytes:
+        """For servers that answer before their fsync: ask for it, on the same connection."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(self.name, {_FIELD: payload})
+            pipe.execute_command("WAITAOF", 1, 0, _AOF_MILLISECONDS_MAX)
+            entry_id, (synced, _) = await pipe.execute()
+        if not synced:
+            raise StreamUnavailable
+        return bytes(entry_id)
 
     async def _refuse_when_full(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -226,16 +243,28 @@ async def first_id(redis: Redis, name: str) -> str | None:
     return found[0][0].decode() if found else None
 
 
-async def broken_promises(redis: Redis) -> list[str]:
-    """What this server's settings do not keep of "a success reply means on disk", as sentences for the log."""
+class Promises(msgspec.Struct, frozen=True):
+    """What a server's settings do not keep of "a success reply means on disk", as sentences."""
+
+    broken: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+async def promises(redis: Redis, *, waits_for_aof: bool = False) -> Promises:
+    """Look at the settings that decide whether an accepted event can be lost."""
     client: _Reply = redis
-    wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+    wanted = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+    if not waits_for_aof:
+        wanted["appendfsync"] = "always"
     try:
         found = await client.config_get(*wanted)
-    except ResponseError as exc:
-        return [f"whether accepted events survive a crash of Redis is unknown: CONFIG GET is refused ({exc})"]
-    return [
-        f"Redis has {name} {found.get(name)}, so accepted events can be lost: set it to {value}"
-        for name, value in wanted.items()
-        if found.get(name) != value
-    ]
+    except (RedisError, OSError) as exc:
+        refused = f"whether accepted events survive a crash of Redis is unknown: CONFIG GET fails ({exc})"
+        return Promises(unknown=(refused,))
+    return Promises(
+        broken=tuple(
+            f"Redis has {name} {found.get(name)}, so accepted events can be lost: set it to {value}"
+            for name, value in wanted.items()
+            if found.get(name) != value
+        )
+    )

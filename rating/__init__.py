@@ -85,7 +85,8 @@ from rating.explanation import (
 )
 from rating.invoice import Bill, BillWarning, Draw, Group, Line, LineKind
 from rating.item import Draft, Item, Taking
-from rating.metric import Aggregation, Filter, Metric
+from rating.match import Match, Miss, Reason
+from rating.metric import Aggregation, Bound, Filter, Metric
 from rating.money import Money
 from rating.needs import Needs
 from rating.part import Part, RateDisplay, SeatScope
@@ -95,6 +96,7 @@ from rating.price import BillingType, Commitment, Price, UsageCalculationPeriod
 from rating.reading import CustomerShare, Reading
 from rating.schedule import Charge, ChargeReason, Schedule
 from rating.seat import SeatChange, SeatKey
+from rating.span import Span
 from rating.structure import (
     Fixed,
     Graduated,
@@ -113,6 +115,7 @@ from rating.tax import Tax, TaxStatus
 from rating.terms import CreditUnit, Discount, DiscountType, GrantTerms, Minimum, RolloverMode, SeatDiscountType
 from rating.tier import SeatTier, Step, Tier, VolumeTier
 from rating.usage import Usage, UsageKey
+from rating.window import Window
 
 __all__ = [
     "Aggregation",
@@ -121,6 +124,7 @@ __all__ = [
     "BillInput",
     "BillWarning",
     "BillingType",
+    "Bound",
     "Charge",
     "ChargeReason",
     "Commitment",
@@ -166,10 +170,12 @@ __all__ = [
     "LineKind",
     "Linear",
     "LinearUsage",
+    "Match",
     "MaximumReached",
     "Metric",
     "Milestone",
     "Minimum",
+    "Miss",
     "MissingSeats",
     "MissingUsage",
     "MixedCurrencies",
@@ -192,6 +198,7 @@ __all__ = [
     "RateDisplay",
     "RatingError",
     "Reading",
+    "Reason",
     "RecurrencePreference",
     "Reduced",
     "RolloverMode",
@@ -205,6 +212,7 @@ __all__ = [
     "SeatScope",
     "SeatTier",
     "Seats",
+    "Span",
     "Step",
     "Structure",
     "Taking",
@@ -225,4 +233,5 @@ __all__ = [
     "Volume",
     "VolumeTier",
     "VolumeUsage",
+    "Window",
 ]

@@ -2,20 +2,27 @@
 
     event properties, as decoded from their JSON: str, int, Decimal, bool or None by name
     counted(metric, properties) -> what the event adds, or None if the metric leaves it uncounted
-        COUNT   1
-        SUM     the property's number; a plain decimal string counts as a number
-        UNIQUE  the property's text; the metric's value is how many different ones there are
+        COUNT     1
+        UNIQUE    the property's text; the metric's value is how many different ones there are
+        SUM, AVERAGE, MAX, MIN, LATEST, WEIGHTED
+                  the property's number; a plain decimal string counts as a number. What becomes of it: rating/span.py
+                  for the last four
 
 Filters compare text: a string is itself, a number is its plain decimal form, a boolean is `true` or `false`; null and
 absent have no text and are in no list. Values of one property are alternatives, properties all have to agree, a
 negated one agrees when its text is not in the list. The text of a value is also what UNIQUE tells apart, so 42 and
-"42" are one value.
+"42" are one value. Bounds compare numbers; what is no number lies within none.
+
+A metric may count apart by the texts of some properties: a group is the JSON array of their texts, null where there
+is none.
 """
 
+import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, TypeAlias, assert_never
 
 import msgspec
@@ -30,14 +37,36 @@ Rule: TypeAlias = Callable[[Properties], Counted | None]
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,18})?", re.ASCII)
 
 _DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+_GROUP = msgspec.json.Decoder(list[str | None])
+
+# How a number may be compared, in the words of the API.
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        "gt": operator.gt,
+        "gte": operator.ge,
+        "lt": operator.lt,
+        "lte": operator.le,
+        "eq": operator.eq,
+        "ne": operator.ne,
+    }
+)
 
 
 class Aggregation(StrEnum):
-    """How events become one number, in the reference's words."""
+    """How events become one number. The first three are the reference's."""
 
     COUNT = "COUNT"
     SUM = "SUM"
     UNIQUE = "UNIQUE"
+    MAX = "MAX"
+    MIN = "MIN"
+    LATEST = "LATEST"
+    AVERAGE = "AVERAGE"
+    WEIGHTED = "WEIGHTED"
+
+
+# Whose differences add up, so that what was added can be taken back without a look at the other events.
+ADDITIVE = frozenset({Aggregation.COUNT, Aggregation.SUM, Aggregation.UNIQUE, Aggregation.AVERAGE})
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -48,8 +77,19 @@ class Filter(msgspec.Struct, frozen=True):
     is_negated: bool
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """One property, and a number that its own must compare to in this way."""
+
+    name: str
+    comparison: str
+    value: Decimal
+
+
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a metric. `number` is its name inside: counters bear it."""
+    """One version of a metric. `number` is its name inside: counters bear it.
+
+    Events with numbers from `folded_to` up to, not including, `born_no` lie in its history and are not counted yet.
+    """
 
     id: str
     version: int
@@ -59,11 +99,25 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     aggregation_property: str | None
     filters: tuple[Filter, ...] = ()
     is_case_sensitive: bool = True
+    bounds: tuple[Bound, ...] = ()
+    group_by: tuple[str, ...] = ()
+    folded_to: int = 0
+    born_no: int = 0
 
     @property
     def reads_properties(self) -> bool:
         """Whether an event's properties have any say."""
-        return bool(self.filters) or self.aggregation_property is not None
+        return bool(self.filters or self.bounds or self.group_by) or self.aggregation_property is not None
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether its counters are sums."""
+        return self.aggregation in ADDITIVE
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its history is counted."""
+        return self.folded_to >= self.born_no
 
 
 def filters(
@@ -84,9 +138,12 @@ def counted(metric: Metric, properties: Properties) -> Counted | None:
 def rule(metric: Metric) -> Rule:
     """The metric as a function of an event's properties, for whoever has many events."""
     take = _take(metric)
-    if not metric.filters:
+    if not metric.filters and not metric.bounds:
         return take
-    accepts = tuple(_accepts(one, metric.is_case_sensitive) for one in metric.filters)
+    accepts = (
+        *(_accepts(one, metric.is_case_sensitive) for one in metric.filters),
+        *(_compares(one) for one in metric.bounds),
+    )
 
     def filtered(properties: Properties) -> Counted | None:
         for one in accepts:
@@ -95,6 +152,21 @@ def rule(metric: Metric) -> Rule:
         return take(properties)
 
     return filtered
+
+
+def group(names: Sequence[str], properties: Properties) -> str:
+    """The group of an event: the texts of these properties as JSON."""
+    return msgspec.json.encode([text_of(properties.get(name)) for name in names]).decode()
+
+
+def accepts(wanted: Sequence[Filter], properties: Properties, *, is_case_sensitive: bool) -> bool:
+    """Whether all filters agree."""
+    return all(_accepts(one, is_case_sensitive)(properties) for one in wanted)
+
+
+def decode_group(text: str) -> tuple[str | None, ...]:
+    """The texts of a group."""
+    return tuple(_GROUP.decode(text))
 
 
 def decode_properties(properties: bytes | str) -> dict[str, object]:
@@ -127,10 +199,17 @@ def _take(metric: Metric) -> Rule:
     match metric.aggregation:
         case Aggregation.COUNT:
             return lambda _: 1
-        case Aggregation.SUM:
-            return lambda properties: number_of(properties.get(name))
         case Aggregation.UNIQUE:
             return lambda properties: text_of(properties.get(name))
+        case (
+            Aggregation.SUM
+            | Aggregation.AVERAGE
+            | Aggregation.MAX
+            | Aggregation.MIN
+            | Aggregation.LATEST
+            | Aggregation.WEIGHTED
+        ):
+            return lambda properties: number_of(properties.get(name))
         case _:
             assert_never(metric.aggregation)
 
@@ -145,3 +224,13 @@ def _accepts(one: Filter, is_case_sensitive: bool) -> Callable[[Properties], boo
         return (text in values) != is_negated
 
     return accepts
+
+
+def _compares(one: Bound) -> Callable[[Properties], bool]:
+    name, value, compare = one.name, one.value, COMPARISONS[one.comparison]
+
+    def compares(properties: Properties) -> bool:
+        found = number_of(properties.get(name))
+        return found is not None and compare(found, value)
+
+    return compares

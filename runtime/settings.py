@@ -34,6 +34,12 @@ RedisUrl = Annotated[str, Meta(pattern="^(redis|rediss|unix)://", description="r
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], Meta(description="one of debug, info, warning, error")
 ]
+YesNo = Annotated[Literal["no", "yes"], Meta(description="yes or no")]
+RedisCheck = Annotated[Literal["refuse", "warn"], Meta(description="refuse or warn")]
+RateLimit = Annotated[
+    str,
+    Meta(pattern="^[1-9][0-9]{0,8}/(second|minute|hour|day)$", description="requests per unit, such as 12000/minute"),
+]
 LogFormat = Annotated[Literal["auto", "console", "json"], Meta(description="one of auto, console, json")]
 
 
@@ -45,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Port = 8080
     database_url: PostgresUrl | None = None
     redis_url: RedisUrl | None = None
+    redis_check: RedisCheck = "refuse"
+    redis_wait_aof: YesNo = "no"
     client_id: ClientId | None = None
     client_secret: Secret | None = None
     http_workers: Count = 1
@@ -53,7 +61,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: Amount = 1 << 30
     stream_entries_max: Amount = 1_000_000
     stream_retention_seconds: Seconds = 86_400.0
+    rate_limit_ingest: RateLimit | None = None
+    rate_limit_api: RateLimit | None = None
     batch_events_max: Amount = 200_000
+    dead_letters_max: Amount = 1_000
+    backfill_events_max: Amount = 500_000
     stop_seconds: Seconds = 2.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"

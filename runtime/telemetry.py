@@ -43,6 +43,10 @@ EVENTS_DUPLICATE = Counter(
     "usance_events_duplicate",
     "Events whose id was known with the same content; they changed nothing. A rise means that a client retries.",
 )
+DEAD_LETTERS = Counter(
+    "usance_dead_letters",
+    "Events and entries set aside, because they cannot be counted: our bug or damaged data. See `usance dead-letters`.",
+)
 BATCH_SECONDS = Histogram(
     "usance_batch_seconds",
     "One aggregator transaction, reading to commit. Near 1 s all the time: the aggregator is at its limit.",

@@ -5,7 +5,9 @@ UUID. A key is a client id and a secret; only the secret's SHA-256 is kept: 32 r
 """
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -17,13 +19,29 @@ from store.error import NotFound
 from store.page import Listing, Page
 
 
+class Scope(StrEnum):
+    """What a key may be limited to."""
+
+    USAGE_WRITE = "usage:write"
+    READ = "read"
+    WRITE = "write"
+
+
+ALL_SCOPES = frozenset(Scope)
+
+
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks: the account a key opens, and what every request needs to know of it."""
+    """Who asks: the account a key opens, and what every request needs to know of it.
+
+    `customer`: a usage token's, which reads the usage of this one customer and does nothing else.
+    """
 
     account: int
     account_id: UUID
     client_id: str
     time_zone: str
+    scopes: frozenset[Scope] = ALL_SCOPES
+    customer: UUID | None = None
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -69,7 +87,8 @@ async def time_zone(conn: Connection, account: int) -> ZoneInfo:
 
 # Serves every request whose key is not cached, by the primary key of api_key.
 _FIND_KEY = """
-select account.account, account.id as account_id, api_key.client_id, account.time_zone, api_key.secret_sha256
+select account.account, account.id as account_id, api_key.client_id, account.time_zone, api_key.secret_sha256,
+    api_key.scopes
 from api_key join account using (account)
 where api_key.client_id = $1 and api_key.revoked_at is null
 """
@@ -80,7 +99,8 @@ async def find_key(conn: Connection, client_id: str) -> Key | None:
     row = await conn.fetchrow(_FIND_KEY, client_id)
     if row is None:
         return None
-    principal = Principal(row["account"], row["account_id"], row["client_id"], row["time_zone"])
+    scopes = ALL_SCOPES if row["scopes"] is None else frozenset(map(Scope, row["scopes"]))
+    principal = Principal(row["account"], row["account_id"], row["client_id"], row["time_zone"], scopes)
     return Key(principal, row["secret_sha256"])
 
 
@@ -109,15 +129,42 @@ async def ensure_first(conn: Connection, *, account_id: UUID, company_name: str,
 
 # Makes a key, or leaves the one of that name as it is, by the primary key.
 _INSERT_KEY = """
-insert into api_key (client_id, account, secret_sha256, created_at) values ($1, $2, $3, $4)
+insert into api_key (client_id, account, secret_sha256, created_at, scopes) values ($1, $2, $3, $4, $5)
 on conflict (client_id) do nothing
 returning client_id
 """
 
 
-async def create_key(conn: Connection, account: int, *, client_id: str, secret: str, now: datetime) -> bool:
-    """Make a key. False: the client id is taken, and nothing changed."""
-    return await conn.fetchval(_INSERT_KEY, client_id, account, hash_secret(secret), now) is not None
+async def create_key(
+    conn: Connection,
+    account: int,
+    *,
+    client_id: str,
+    secret: str,
+    now: datetime,
+    scopes: Collection[Scope] | None = None,
+) -> bool:
+    """Make a key; without `scopes` it may do everything. False: the client id is taken, and nothing changed."""
+    limited = None if scopes is None else sorted(scopes)
+    return await conn.fetchval(_INSERT_KEY, client_id, account, hash_secret(secret), now, limited) is not None
+
+
+# What a usage token is checked with, and whom it opens for, by the primary key.
+_SIGNER = "select id as account_id, time_zone, token_secret from account where account = $1"
+
+
+class Signer(msgspec.Struct, frozen=True):
+    """What signs the usage tokens of an account."""
+
+    account_id: UUID
+    time_zone: str
+    secret: bytes
+
+
+async def find_signer(conn: Connection, account: int) -> Signer | None:
+    """The signer of an account, if there is such an account."""
+    row = await conn.fetchrow(_SIGNER, account)
+    return None if row is None else Signer(row["account_id"], row["time_zone"], row["token_secret"])
 
 
 # Tells a first start from a later one; the table holds a handful of rows.

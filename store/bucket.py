@@ -17,11 +17,17 @@ SLOT_MICROSECONDS = 15 * 60 * 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOT = timedelta(microseconds=SLOT_MICROSECONDS)
 _DAY = timedelta(days=1)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def slot_start(slot: int) -> datetime:
     """The instant a slot begins at."""
     return _EPOCH + slot * _SLOT
+
+
+def microseconds(instant: datetime) -> int:
+    """An instant as microseconds since 1970 in UTC."""
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 def slot_from(instant: datetime) -> int:
@@ -48,6 +54,11 @@ def day_of(slot: int, zone: ZoneInfo) -> date:
 def day_slot(day: date, zone: ZoneInfo) -> int:
     """The first slot of a day."""
     return slot_from(period.day_start(day, zone))
+
+
+def day_slots(day: date, zone: ZoneInfo) -> tuple[int, int]:
+    """The slots of a day, half-open."""
+    return day_slot(day, zone), day_slot(day + _DAY, zone)
 
 
 def day_from(slot: int, zone: ZoneInfo) -> date:

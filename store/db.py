@@ -24,6 +24,16 @@ Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 _CONNECT_SECONDS_MAX = 10
 _QUERY_SECONDS_MAX = 300
+# What a process holds when it dies, hangs or is cut off (an aggregator its stream, an invoicer its schedules) is
+# somebody else's soon: a client that is gone is noticed in the middle of a statement, one that is silent in the middle
+# of a transaction is sent away. A dead one whose machine lives frees everything at once without any of this.
+_LET_GO = {
+    "client_connection_check_interval": "2s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 # Two who migrate at once wait for each other here. Any number does, as long as it stays the same.
 _MIGRATION_LOCK: Final = 7_238_466_201
 # Waiting for the lock, and building an index on a large table, may take long.
@@ -50,7 +60,7 @@ async def connect_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Poo
         max_size=max_size,
         timeout=_CONNECT_SECONDS_MAX,
         command_timeout=_QUERY_SECONDS_MAX,
-        server_settings={"timezone": "UTC", "application_name": "usance"},
+        server_settings={"timezone": "UTC", "application_name": "usance", **_LET_GO},
     )
 
 

@@ -16,6 +16,14 @@ StoreError
 |- GrantDrawn        GRANT_DRAWN          an invoice has drawn on the grant
 |- TaxRateInUse      TAX_RATE_IN_USE      a billing schedule names it
 |- TaxRateArchived   TAX_RATE_ARCHIVED
+|- MetricCounting    METRIC_COUNTING      its history is still being counted
+|- QueryTooLarge     QUERY_TOO_LARGE      too many raw events would have to be read
+|- NoBillingPeriod   NO_BILLING_PERIOD    the customer has no billing schedule
+|- SeatTypeTaken     SEAT_TYPE_TAKEN
+|- SeatMetricInUse   SEAT_METRIC_IN_USE   a price bills by it
+|- BackfillNotOpen   BACKFILL_NOT_OPEN    it was closed or reverted
+|- BackfillClosing   BACKFILL_CLOSING     it cannot be reverted yet
+|- BackfillTooLarge  BACKFILL_TOO_LARGE   more than one transaction takes
 
 `key` names the field of the request that the problem is with, where there is one.
 """
@@ -119,3 +127,53 @@ class TaxRateArchived(StoreError):
     """The tax rate is archived: it does not change, and no schedule takes it any more."""
 
     code = "TAX_RATE_ARCHIVED"
+
+
+class MetricCounting(StoreError):
+    """The metric is still counting its history; `GET /usage-metrics/{id}` shows how far it is. Ask again then."""
+
+    code = "METRIC_COUNTING"
+
+
+class QueryTooLarge(StoreError):
+    """The counters cannot answer this: too many raw events would have to be read. Ask for a shorter range, or make a
+    metric with these filters and `groupBy`.
+    """
+
+    code = "QUERY_TOO_LARGE"
+
+
+class NoBillingPeriod(StoreError):
+    """The customer has no billing schedule, so it has no billing periods. Ask for another window."""
+
+    code = "NO_BILLING_PERIOD"
+
+
+class SeatTypeTaken(StoreError):
+    """Another seat metric has this seat type. Choose another."""
+
+    code = "SEAT_TYPE_TAKEN"
+
+
+class SeatMetricInUse(StoreError):
+    """A price bills by this seat metric, so it stays."""
+
+    code = "SEAT_METRIC_IN_USE"
+
+
+class BackfillNotOpen(StoreError):
+    """It takes no more events and cannot be closed. Make another one: POST /usage-backfills."""
+
+    code = "BACKFILL_NOT_OPEN"
+
+
+class BackfillClosing(StoreError):
+    """The backfill is being closed. Revert it as soon as GET /usage-backfills/{id} says CLOSED."""
+
+    code = "BACKFILL_CLOSING"
+
+
+class BackfillTooLarge(StoreError):
+    """A backfill becomes visible in one transaction, so it has a limit. Load the rest into another one."""
+
+    code = "BACKFILL_TOO_LARGE"

@@ -2,13 +2,13 @@
 
     Received    the columns of one block of events, already numbered; `save` stores many of them with one COPY
     Version     one stored row, as corrections need it
-    history     every live event of a type, in bounded pieces, for a metric that is born after them
+    history     stored events in the order of their numbers, a piece at a time, for a metric that is born after them
 
 COPY takes rows in Postgres' own binary form, built here: no other way in costs less than half of the time.
 Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2000.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from uuid import UUID
@@ -21,6 +21,9 @@ _ROWS_AT_ONCE = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
 _MICROSECOND = timedelta(microseconds=1)
+
+# What becomes of a row: it counts; other content took its place; it was cancelled.
+LIVE, SUPERSEDED, CANCELLED = "live", "superseded", "cancelled"
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,36 +53,32 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str
     timestamp: int
     properties: str
+    state: str
     order: tuple[int, int, int]
 
 
 # Corrections ask for the versions they replace, by the primary key of every partition.
 _VERSIONS = """
-select account, event_no, key, alias, event_type, event_timestamp, properties, entry_ms, entry_sequence, entry_index
+select account, event_no, key, alias, event_type, event_timestamp, properties, state,
+    entry_ms, entry_sequence, entry_index
 from usage_event join unnest($1::integer[], $2::bigint[]) as wanted (account, event_no) using (account, event_no)
 """
 
-# A correction replaces them, by the primary key of every partition.
-_SUPERSEDE = """
-update usage_event set state = 'superseded'
-from unnest($1::integer[], $2::bigint[]) as old (account, event_no)
-where usage_event.account = old.account and usage_event.event_no = old.event_no
-"""
-
-# The same content came again later in another stream, which decides against versions between the two.
-_CONFIRM = """
-update usage_event set entry_ms = new.entry_ms, entry_sequence = new.entry_sequence, entry_index = new.entry_index
-from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[])
-    as new (account, event_no, entry_ms, entry_sequence, entry_index)
+# Corrections and cancellations, by the primary key of every partition.
+_SET_STATES = """
+update usage_event set state = new.state
+from unnest($1::integer[], $2::bigint[], $3::text[]) as new (account, event_no, state)
 where usage_event.account = new.account and usage_event.event_no = new.event_no
-    and (usage_event.entry_ms, usage_event.entry_sequence, usage_event.entry_index)
-        < (new.entry_ms, new.entry_sequence, new.entry_index)
 """
 
-# A metric's history: a scan, because it happens once in a metric's life and an index would be paid for by every event.
+# A metric's history, by the primary key of every partition. Events of other types are read as well, without what they
+# say: so a piece is bounded however rare the wanted ones are, and no index by type is paid for by every event.
 _HISTORY = """
-select alias, event_type, event_timestamp, properties from usage_event
-where account = $1 and event_type = $2 and state = 'live'
+select event_no, alias, event_type, event_timestamp,
+    case when event_type = $2 and state = 'live' then properties end as properties
+from usage_event
+where account = $1 and event_no >= $3 and event_no < $4
+order by event_no limit $5
 """
 
 # One number of a block is one call, and blocks never meet: no lock, no waiting.
@@ -94,10 +93,10 @@ async def take_numbers(conn: Connection) -> int:
 
 
 async def save(
-    conn: Connection, blocks: Sequence[Received], *, duplicates: Collection[int], superseded: Collection[int]
+    conn: Connection, blocks: Sequence[Received], *, unstored: Collection[int], states: Mapping[int, str]
 ) -> None:
-    """Store blocks without their duplicates; both sets hold event numbers."""
-    pieces = _pieces(blocks, duplicates, superseded)
+    """Store blocks without what makes no row; `states` are of rows that do not live. Both name event numbers."""
+    pieces = _pieces(blocks, unstored, states)
     await conn.copy_to_table("usage_event", source=pieces, columns=_COLUMNS, format="binary")
 
 
@@ -113,32 +112,38 @@ async def versions(conn: Connection, numbers: Collection[tuple[int, int]]) -> li
             event_type=row["event_type"],
             timestamp=(row["event_timestamp"] - _EPOCH) // _MICROSECOND,
             properties=row["properties"],
+            state=row["state"],
             order=(row["entry_ms"], row["entry_sequence"], row["entry_index"]),
         )
         for row in await conn.fetch(_VERSIONS, accounts, event_nos)
     ]
 
 
-async def supersede(conn: Connection, numbers: Collection[tuple[int, int]]) -> None:
-    """Mark (account, event_no) pairs as replaced by a later version."""
-    if numbers:
-        await conn.execute(_SUPERSEDE, *zip(*sorted(numbers), strict=True))
+async def set_states(conn: Connection, states: Collection[tuple[int, int, str]]) -> None:
+    """Give stored rows, as (account, event_no, state), another state."""
+    if states:
+        await conn.execute(_SET_STATES, *zip(*sorted(states), strict=True))
 
 
-async def confirm(conn: Connection, orders: Collection[tuple[int, int, int, int, int]]) -> None:
-    """Move versions (account, event_no) up to a later place in the order of receipt."""
-    if orders:
-        await conn.execute(_CONFIRM, *zip(*sorted(orders), strict=True))
-
-
-async def history(conn: Connection, account: int, *, event_type: str) -> AsyncIterator[list[tuple[int, str, int, str]]]:
-    """Every live event of a type as (alias, type, timestamp, properties), in pieces. Call inside a transaction."""
-    cursor = await conn.cursor(_HISTORY, account, event_type)
-    while rows := await cursor.fetch(_ROWS_AT_ONCE):
-        yield [
-            (row["alias"], row["event_type"], (row["event_timestamp"] - _EPOCH) // _MICROSECOND, row["properties"])
-            for row in rows
-        ]
+async def history(
+    conn: Connection, account: int, *, event_type: str, start: int, stop: int, limit: int
+) -> tuple[list[tuple[int, int, str, int, str]], int | None]:
+    """The live events of a type among the next `limit` stored ones from number `start` on, below `stop`, as
+    (number, alias, type, timestamp, properties); and where to go on, None at the end.
+    """
+    rows = await conn.fetch(_HISTORY, account, event_type, start, stop, limit)
+    found = [
+        (
+            row["event_no"],
+            row["alias"],
+            row["event_type"],
+            (row["event_timestamp"] - _EPOCH) // _MICROSECOND,
+            row["properties"],
+        )
+        for row in rows
+        if row["properties"] is not None
+    ]
+    return found, rows[-1]["event_no"] + 1 if len(rows) == limit else None
 
 
 _COLUMNS = (
@@ -154,27 +159,27 @@ _NULL = _LENGTH(-1)
 
 
 async def _pieces(
-    blocks: Sequence[Received], duplicates: Collection[int], superseded: Collection[int]
+    blocks: Sequence[Received], unstored: Collection[int], states: Mapping[int, str]
 ) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
     rows = [_COPY_HEAD]
     for block in blocks:
-        rows.extend(_rows(block, duplicates, superseded))
+        rows.extend(_rows(block, unstored, states))
         if len(rows) >= _ROWS_AT_ONCE:
             yield b"".join(rows)
             rows = []
     yield b"".join([*rows, _COPY_END])
 
 
-def _rows(block: Received, duplicates: Collection[int], superseded: Collection[int]) -> Iterator[bytes]:
+def _rows(block: Received, unstored: Collection[int], states: Mapping[int, str]) -> Iterator[bytes]:
     received_at = block.received_at - _POSTGRES_EPOCH
     columns = zip(block.keys, block.ids, block.aliases, block.types, block.timestamps, block.properties, strict=True)
     types = {name: _text(name) for name in set(block.types)}
-    live, replaced, width = _text("live"), _text("superseded"), len(_COLUMNS)
+    live, width = _text(LIVE), len(_COLUMNS)
     account, ms, sequence, first_index = block.account, block.entry_ms, block.entry_sequence, block.first_index
     for place, (key, id_, alias, type_, timestamp, properties) in enumerate(columns):
         event_no = block.first_no + place
-        if event_no in duplicates:
+        if event_no in unstored:
             continue
         at, index = timestamp - _POSTGRES_EPOCH, first_index + place
         yield b"%b%b%b%b%b%b" % (
@@ -186,7 +191,7 @@ def _rows(block: Received, duplicates: Collection[int], superseded: Collection[i
             types[type_],
             _LENGTH(len(properties)),
             properties,
-            replaced if event_no in superseded else live,
+            _text(states[event_no]) if event_no in states else live,
         )
 
 

@@ -1,38 +1,25 @@
-"""Usage metrics: how they are kept, and the order between counting and a metric's birth.
+"""Usage metrics: how they are kept.
 
     StoredMetric    what people named, and its current definition
     Definition      how it counts, in the API's words; a change of it is a new version with counters of its own
     rating.Metric   one version as counting and billing read it
 
-Every transaction that counts holds `hold_counting` (shared); whoever makes a version holds `stop_counting`
-(exclusive) before it reads history. So a version's history is exactly what was committed before it, and every later
-batch sees it.
+When a version begins to count, and how its history follows: store/counting.py.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import msgspec
 
-from rating import metric
-from rating.metric import Aggregation, Metric
+from rating.metric import Metric
+from store import definition
 from store.db import Connection
+from store.definition import Definition, History
 from store.error import MetricInUse, MetricNameTaken, NotFound
 from store.page import Listing, Page, both_ways
-
-
-class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """How a metric counts."""
-
-    event_type: str
-    aggregation: Aggregation
-    aggregation_property: str | None
-    property_filters: dict[str, list[str]]
-    is_case_sensitive: bool
-    properties_to_negate: tuple[str, ...]
 
 
 class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +32,7 @@ class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
     definition: Definition
     version: int
     number: int
+    history: History = History()
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None
@@ -52,7 +40,9 @@ class StoredMetric(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def terms(self) -> Metric:
         """The current version, as counting and billing read it."""
-        return _terms(self.id, self.version, self.number, self.definition)
+        return definition.terms(
+            self.definition, id_=self.id, version=self.version, number=self.number, history=self.history
+        )
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,71 +55,24 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     aggregations: tuple[str, ...] | None = None
 
 
-class Counting(msgspec.Struct, frozen=True):
-    """What counting must know of an account: its zone, and all versions of its metrics."""
-
-    zone: ZoneInfo
-    metrics: tuple[Metric, ...]
-
-
-# Shared by all who count, held until their transaction ends.
-_HOLD_COUNTING = "select pg_advisory_xact_lock_shared(hashtext('usance.counting'))"
-# Waits for all who count, and lets none begin.
-_STOP_COUNTING = "select pg_advisory_xact_lock(hashtext('usance.counting'))"
-
-# Everything that counts for these accounts. A deleted metric counts no more.
-_COUNTING = """
-select account.account, account.time_zone, version.metric, version.id, version.version, version.event_type,
-    version.aggregation_type, version.aggregation_property, version.property_filters, version.is_case_sensitive,
-    version.properties_to_negate
-from account
-left join (usage_metric_version as version join usage_metric as metric
-    on metric.account = version.account and metric.id = version.id and metric.deleted_at is null)
-    on version.account = account.account
-where account.account = any($1::integer[])
-order by version.metric
-"""
-
-
-async def hold_counting(conn: Connection) -> None:
-    """Let no metric be born until the caller's transaction ends. Comes before reading or writing counters."""
-    await conn.execute(_HOLD_COUNTING)
-
-
-async def stop_counting(conn: Connection) -> None:
-    """Let nobody count until the caller's transaction ends. Whatever is read afterwards has all that was counted."""
-    await conn.execute(_STOP_COUNTING)
-
-
-async def counting(conn: Connection, accounts: Collection[int]) -> dict[int, Counting]:
-    """What counts for each of these accounts."""
-    zones: dict[int, ZoneInfo] = {}
-    metrics: dict[int, list[Metric]] = {account: [] for account in accounts}
-    for row in await conn.fetch(_COUNTING, list(accounts)):
-        zones[row["account"]] = ZoneInfo(row["time_zone"])
-        if row["metric"] is not None:
-            metrics[row["account"]].append(_terms(row["id"], row["version"], row["metric"], _definition(row)))
-    return {account: Counting(zones[account], tuple(metrics[account])) for account in accounts}
-
-
 # Makes a metric; its name is taken while the other one lives (usage_metric_name).
 _INSERT = """
 insert into usage_metric (account, id, name, description, unit, version, created_at, updated_at)
 values ($1, $2, $3, $4, $5, 1, $6, $6)
 """
 
-# Makes a version and numbers it.
+# Makes a version and numbers it. Whatever is counted later has higher event numbers than the one taken here.
 _INSERT_VERSION = """
 insert into usage_metric_version (account, id, version, event_type, aggregation_type, aggregation_property,
-    property_filters, is_case_sensitive, properties_to_negate, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-returning metric
+    property_filters, is_case_sensitive, properties_to_negate, group_by, number_filters, born_no, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nextval('usage_event_block'), $12)
+returning metric, born_no
 """
 
-_COLUMNS = """
+# ruff: noqa: S608 - built from constants
+_COLUMNS = f"""
 metric.id, metric.name, metric.description, metric.unit, metric.version, metric.created_at, metric.updated_at,
-metric.deleted_at, version.metric, version.event_type, version.aggregation_type, version.aggregation_property,
-version.property_filters, version.is_case_sensitive, version.properties_to_negate
+metric.deleted_at, version.metric, {definition.COLUMNS}
 """
 _FROM = """
 usage_metric as metric join usage_metric_version as version
@@ -137,7 +80,6 @@ usage_metric as metric join usage_metric_version as version
 """
 
 # One metric with its current version, by the primary key and (account, id, version).
-# ruff: noqa: S608 - built from constants
 _GET = f"select {_COLUMNS} from {_FROM} where metric.account = $1 and metric.id = $2 and metric.deleted_at is null"
 # The same, held until the end of the transaction.
 _GET_FOR_UPDATE = f"{_GET} for update of metric"
@@ -238,15 +180,12 @@ async def listing(conn: Connection, account: int, *, where: Filter, page: Page) 
 
 
 async def _add_version(conn: Connection, account: int, *, metric: StoredMetric, now: datetime) -> StoredMetric:
-    definition = metric.definition
-    number: int = await conn.fetchval(
-        _INSERT_VERSION,
-        *(account, metric.id, metric.version),
-        *(definition.event_type, definition.aggregation, definition.aggregation_property),
-        *(msgspec.json.encode(definition.property_filters).decode(), definition.is_case_sensitive),
-        *(list(definition.properties_to_negate), now),
+    row = await conn.fetchrow(
+        _INSERT_VERSION, account, metric.id, metric.version, *definition.values(metric.definition), now
     )
-    return msgspec.structs.replace(metric, number=number)
+    if row is None:
+        raise AssertionError("an insert answers its row")
+    return msgspec.structs.replace(metric, number=row["metric"], history=History(born_no=row["born_no"]))
 
 
 def _stored(row: asyncpg.Record) -> StoredMetric:
@@ -255,38 +194,11 @@ def _stored(row: asyncpg.Record) -> StoredMetric:
         name=row["name"],
         description=row["description"],
         unit=row["unit"],
-        definition=_definition(row),
+        definition=definition.definition(row),
         version=row["version"],
         number=row["metric"],
+        history=definition.history(row),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         deleted_at=row["deleted_at"],
-    )
-
-
-def _definition(row: asyncpg.Record) -> Definition:
-    return Definition(
-        event_type=row["event_type"],
-        aggregation=Aggregation(row["aggregation_type"]),
-        aggregation_property=row["aggregation_property"],
-        property_filters=msgspec.json.decode(row["property_filters"], type=dict[str, list[str]]),
-        is_case_sensitive=row["is_case_sensitive"],
-        properties_to_negate=tuple(row["properties_to_negate"]),
-    )
-
-
-def _terms(id_: UUID, version: int, number: int, definition: Definition) -> Metric:
-    return Metric(
-        id=str(id_),
-        version=version,
-        number=number,
-        event_type=definition.event_type,
-        aggregation=definition.aggregation,
-        aggregation_property=definition.aggregation_property,
-        filters=metric.filters(
-            definition.property_filters,
-            negated=definition.properties_to_negate,
-            is_case_sensitive=definition.is_case_sensitive,
-        ),
-        is_case_sensitive=definition.is_case_sensitive,
     )

@@ -7,20 +7,39 @@ Positions are stream entry ids, "milliseconds-sequence"; everything up to and in
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from store.db import Connection
 
 START = "0-0"
+_SEQUENCE_MAX = 2**64 - 1
 
 # A stream that nobody has counted yet starts before its first entry.
 _ENSURE = "insert into stream_position (stream) select unnest($1::text[]) on conflict (stream) do nothing"
 
-# The lease: a locked row is somebody else's and is skipped, by the primary key.
-_LOCK = "select position from stream_position where stream = $1 for update skip locked"
+# The lease: a locked row is somebody else's and is skipped, by the primary key. With it, which server and database
+# this is: after a crash, a failover or a restore the numbers that were learnt before may mean nothing.
+_LOCK = """
+select position,
+    format('%s %s', pg_postmaster_start_time(), (select oid from pg_database where datname = current_database()))
+        as incarnation
+from stream_position where stream = $1 for update skip locked
+"""
+
+# The lease, whoever has it now.
+_WAIT = "select position from stream_position where stream = $1 for update"
 
 _MOVE = "update stream_position set position = $2, moved_at = $3 where stream = $1"
 
 # All of them: there are as many rows as streams.
 _READ = "select stream, position from stream_position"
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A stream that is ours until the transaction ends: how far it is counted, and in which life of the database."""
+
+    position: str
+    incarnation: str
 
 
 def order(position: str) -> tuple[int, int]:
@@ -29,15 +48,26 @@ def order(position: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
+def before(position: str) -> str:
+    """The largest id below a position: reading after it begins with the position's own entry."""
+    milliseconds, sequence = order(position)
+    return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{_SEQUENCE_MAX}"
+
+
 async def ensure(conn: Connection, streams: Sequence[str]) -> None:
     """Make the rows of new streams."""
     await conn.execute(_ENSURE, streams)
 
 
-async def lock(conn: Connection, stream: str) -> str | None:
-    """Take the lease until the transaction ends and answer the position. None: somebody else has it."""
-    position: str | None = await conn.fetchval(_LOCK, stream)
-    return position
+async def lock(conn: Connection, stream: str) -> Lease | None:
+    """Take the lease until the transaction ends. None: somebody else has it."""
+    row = await conn.fetchrow(_LOCK, stream)
+    return Lease(row["position"], row["incarnation"]) if row else None
+
+
+async def wait(conn: Connection, stream: str) -> None:
+    """Wait for the lease, and hold it until the transaction ends. A stream that nobody counted has none."""
+    await conn.execute(_WAIT, stream)
 
 
 async def move(conn: Connection, stream: str, *, position: str, now: datetime) -> None:

@@ -1,42 +1,37 @@
 """Usage of any range, exactly: days, quarter hours and ragged edges put together.
 
-    measure(conn, account, questions) -> [Usage, ...]     in the order of the questions
+    measure(conn, account, questions) -> [Usage, ...]                   in the order of the questions
+    measure_groups(conn, account, questions) -> [{group: Usage}, ...]   apart for each group of a question's `by`
 
-A range falls apart into whole days of the account's zone (usage_day), whole quarter hours before and after them
-(usage_slot), and what does not fill a quarter hour, which is counted from raw events with the metric's own rule.
-UNIQUE is the number of different values over all segments of a question. The number of queries does not depend on the
+store/part.py cuts the ranges; here the pieces are read and put together. UNIQUE is the number of different values over
+all segments of a question; WEIGHTED is summed over aliases and groups, each of which has a level of its own, in
+level x hours; AVERAGE and WEIGHTED are divided last, to 24 decimals. The number of queries does not depend on the
 number of questions.
 
 Several statements answer together, so a caller who wants one instant's truth opens a REPEATABLE READ transaction.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from rating import metric, number
-from rating.metric import Aggregation, Metric
-from store import bucket, counter, stream_position, usage_alias
+from rating import metric, number, span
+from rating.metric import Aggregation
+from rating.span import Point, Span, Value
+from store import bucket, counter, part, stream_position, usage_alias, usage_group, usage_piece
 from store.db import Connection
+from store.part import Part, Parts, Question, Segment
 
+__all__ = ["Question", "Segment", "Usage", "counted_past", "measure", "measure_groups"]
 
-class Segment(msgspec.Struct, frozen=True):
-    """An alias over a half-open range of instants."""
+# Texts of properties; none where nothing is grouped.
+Group: TypeAlias = tuple[str | None, ...]
 
-    alias: str
-    start: datetime
-    end: datetime
-
-
-class Question(msgspec.Struct, frozen=True):
-    """A metric over segments that do not overlap: one quantity is wanted for all of them together."""
-
-    metric: Metric
-    segments: tuple[Segment, ...]
+_ZONE = "select time_zone from account where account = $1"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -46,109 +41,54 @@ class Usage(msgspec.Struct, frozen=True):
     event_count: int
 
 
-class _Part(msgspec.Struct, frozen=True):
-    """A piece of a segment, answered from one table; `start` and `end` are days, slots or instants."""
-
-    question: int
-    metric: int
-    alias: int
-    start: Any
-    end: Any
-
-
-class _Parts:
-    """The pieces of all questions, by the table that answers them."""
-
-    def __init__(self) -> None:
-        self.days: list[_Part] = []
-        self.slots: list[_Part] = []
-        self.members: list[_Part] = []
-        self.edges: list[_Part] = []
-
-
 class _Sum:
-    """A question's answer in the making."""
+    """An answer in the making."""
 
     def __init__(self) -> None:
         self.events = 0
-        self.total: counter.Sum = 0
+        self.total: Value = 0
+        self.most: Value | None = None
+        self.least: Value | None = None
+        self.latest: Span | None = None
         self.members: set[str] = set()
         self.distinct = 0
 
 
-# Events have timestamps from 2000 to 2100; whatever a range has beyond is empty.
-_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
-_LAST = datetime(2101, 1, 2, tzinfo=UTC)
+class _Level:
+    """What is known of one alias and group over one segment, for LATEST and WEIGHTED."""
 
-_ZONE = "select time_zone from account where account = $1"
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        # The instant and the level that held at the beginning.
+        self.carried: tuple[int, int, Value] = (0, 0, 0)
 
-# Days of many parts; lateral keeps it one walk of the primary key per part, whatever the planner thinks of arrays.
-_DAYS = """
-select part.question, found.events::bigint, found.total
-from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
-    as part (question, metric, alias, start, stop),
-lateral (
-    select sum(events) as events, sum(total) as total from usage_day
-    where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
-) as found
-where found.events is not null
-"""
 
-# The same for quarter hours.
-_SLOTS = """
-select part.question, found.events::bigint, found.total
-from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
-    as part (question, metric, alias, start, stop),
-lateral (
-    select sum(events) as events, sum(total) as total from usage_slot
-    where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
-) as found
-where found.events is not null
-"""
-
-# Distinct values of many parts together with those that raw edges added; by the primary key of usage_unique.
-_MEMBERS = """
-select question, count(distinct value) as members from (
-    select part.question, found.value
-    from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
-        as part (question, metric, alias, start, stop),
-    lateral (
-        select value from usage_unique
-        where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
-    ) as found
-    union all
-    select * from unnest($7::integer[], $8::text[])
-) as every (question, value)
-group by question
-"""
-
-# Raw events of ragged edges, by usage_event_alias_time; each edge is shorter than a quarter hour.
-_EDGES = """
-select part.question, found.properties
-from unnest($2::integer[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[])
-    as part (question, event_type, alias, start, stop),
-lateral (
-    select properties from usage_event
-    where account = $1 and alias = part.alias and event_timestamp >= part.start and event_timestamp < part.stop
-        and event_type = part.event_type and state = 'live'
-) as found
-"""
+_Levels: TypeAlias = "defaultdict[tuple[int, int, Group], _Level]"
+_Sums: TypeAlias = "list[defaultdict[Group, _Sum]]"
 
 
 async def measure(conn: Connection, account: int, questions: Sequence[Question]) -> list[Usage]:
-    """Answer the questions, in their order."""
+    """Answer the questions, in their order, all groups together."""
+    plain = [msgspec.structs.replace(question, by=()) for question in questions]
+    return [found[()] for found in await measure_groups(conn, account, plain)]
+
+
+async def measure_groups(conn: Connection, account: int, questions: Sequence[Question]) -> list[dict[Group, Usage]]:
+    """Answer the questions, in their order. Without `by` there is one group, (); else those that have anything."""
     zone = ZoneInfo(await conn.fetchval(_ZONE, account))
     names = sorted({segment.alias for question in questions for segment in question.segments})
     aliases = await usage_alias.numbers(conn, account, aliases=names)
-    parts = _parts(questions, aliases, zone)
-    sums = [_Sum() for _ in questions]
-    for statement, some in ((_DAYS, parts.days), (_SLOTS, parts.slots)):
-        for row in await _fetch(conn, statement, account, some):
-            sums[row["question"]].events += row["events"]
-            sums[row["question"]].total = number.add(sums[row["question"]].total, row["total"] or 0)
-    await _add_edges(conn, account, questions, parts=parts.edges, sums=sums)
-    await _add_members(conn, account, parts=parts.members, sums=sums)
-    return [_usage(question.metric.aggregation, found) for question, found in zip(questions, sums, strict=True)]
+    parts = part.cut(questions, aliases, zone)
+    reading = await usage_piece.read(conn, account, parts, is_raw=any(question.is_raw for question in questions))
+    groups = await _groups(conn, account, reading)
+    sums: _Sums = [defaultdict(_Sum) for _ in questions]
+    levels: _Levels = defaultdict(_Level)
+    _add_cells(questions, reading, groups=groups, sums=sums)
+    _add_levels(reading, groups=groups, levels=levels)
+    _add_edges(questions, reading, sums=sums, levels=levels)
+    _add_answers(questions, levels, sums=sums)
+    await _add_members(conn, account, questions, parts=parts, groups=groups, sums=sums)
+    return [_usages(question, found) for question, found in zip(questions, sums, strict=True)]
 
 
 async def counted_past(conn: Connection, ends: Mapping[str, str]) -> bool:
@@ -160,95 +100,188 @@ async def counted_past(conn: Connection, ends: Mapping[str, str]) -> bool:
     )
 
 
-def _parts(questions: Sequence[Question], aliases: Mapping[str, int], zone: ZoneInfo) -> _Parts:
-    parts = _Parts()
-    for index, question in enumerate(questions):
-        for segment in question.segments:
-            start, end = max(segment.start, _FIRST), min(segment.end, _LAST)
-            if segment.alias in aliases and start < end:
-                _cut(parts, index, question.metric, aliases[segment.alias], start=start, end=end, zone=zone)
-    return parts
+async def _groups(conn: Connection, account: int, reading: usage_piece.Reading) -> dict[int, Group]:
+    """The groups of all numbers that were read; number 0 is no group."""
+    rows = (reading.cells, reading.spans, reading.carries)
+    numbers = {row["group_no"] for some in rows for _, row in some} - {usage_group.NONE}
+    found = await usage_group.values(conn, account, numbers=numbers)
+    return {usage_group.NONE: ()} | {group_no: metric.decode_group(text) for group_no, text in found.items()}
 
 
-def _cut(
-    parts: _Parts, question: int, of: Metric, alias: int, *, start: datetime, end: datetime, zone: ZoneInfo
+def _add_cells(
+    questions: Sequence[Question], reading: usage_piece.Reading, *, groups: Mapping[int, Group], sums: _Sums
 ) -> None:
-    """Cut one segment at the borders of quarter hours and days."""
-
-    def part(first: Any, last: Any) -> list[_Part]:
-        return [_Part(question, of.number, alias, first, last)] if first < last else []
-
-    first_slot, last_slot = bucket.slot_from(start), bucket.slot_until(end)
-    if first_slot > last_slot:
-        # Both ends in one quarter hour.
-        parts.edges += part(start, end)
-        return
-    parts.edges += part(start, bucket.slot_start(first_slot)) + part(bucket.slot_start(last_slot), end)
-    if of.aggregation is Aggregation.UNIQUE:
-        parts.members += part(first_slot, last_slot)
-    first_day, last_day = bucket.day_from(first_slot, zone), bucket.day_of(last_slot, zone)
-    if first_day < last_day:
-        parts.days += part(first_day, last_day)
-        parts.slots += part(first_slot, bucket.day_slot(first_day, zone)) + part(
-            bucket.day_slot(last_day, zone), last_slot
-        )
-    else:
-        parts.slots += part(first_slot, last_slot)
-
-
-async def _fetch(conn: Connection, statement: str, account: int, parts: Sequence[_Part]) -> list[Any]:
-    if not parts:
-        return []
-    return list(await conn.fetch(statement, account, *_columns(parts)))
-
-
-def _columns(parts: Sequence[_Part]) -> tuple[list[Any], ...]:
-    return (
-        [part.question for part in parts],
-        [part.metric for part in parts],
-        [part.alias for part in parts],
-        [part.start for part in parts],
-        [part.end for part in parts],
-    )
-
-
-async def _add_edges(
-    conn: Connection, account: int, questions: Sequence[Question], *, parts: Sequence[_Part], sums: Sequence[_Sum]
-) -> None:
-    """Count raw events with each metric's own rule."""
-    if not parts:
-        return
-    types = [questions[part.question].metric.event_type for part in parts]
-    asked, _, aliases, starts, ends = _columns(parts)
-    for row in await conn.fetch(_EDGES, account, asked, types, aliases, starts, ends):
-        of, found = questions[row["question"]].metric, sums[row["question"]]
-        counted = metric.counted(of, metric.decode_properties(row["properties"]))
-        if counted is None:
+    for of, row in reading.cells:
+        question, group = questions[of.question], groups[row["group_no"]]
+        if not _wants(question, group):
             continue
-        found.events += 1
-        if isinstance(counted, str):
-            found.members.add(counter.member_value(counted))
-        elif of.aggregation is Aggregation.SUM:
-            found.total = number.add(found.total, counted)
+        found = sums[of.question][_key(question, group)]
+        found.events += row["events"]
+        found.total = number.add(Decimal(found.total), row["total"] or number.ZERO)
+        found.most, found.least = _most(found.most, row["most"]), _least(found.least, row["least"])
 
 
-async def _add_members(conn: Connection, account: int, *, parts: Sequence[_Part], sums: Sequence[_Sum]) -> None:
+def _add_levels(reading: usage_piece.Reading, *, groups: Mapping[int, Group], levels: _Levels) -> None:
+    for of, row in reading.spans:
+        levels[of.question, of.segment, groups[row["group_no"]]].spans.append(usage_piece.span_of(row))
+    for carry, row in reading.carries:
+        found = levels[carry.question, carry.segment, groups[row["group_no"]]]
+        found.carried = (row["last_at"], row["last_no"], row["level"])
+
+
+def _add_edges(questions: Sequence[Question], reading: usage_piece.Reading, *, sums: _Sums, levels: _Levels) -> None:
+    """Count raw events with each metric's own rule."""
+    points: defaultdict[tuple[int, tuple[int, int, Group]], list[Point]] = defaultdict(list)
+    for of, row in reading.carry_edges:
+        if (seen := _seen(of, row)) is not None:
+            group, value = seen
+            found = levels[of.question, of.segment, group]
+            found.carried = max(found.carried, _point(row, value), key=lambda one: one[:2])
+    for place, of, row in reading.edges:
+        if (seen := _seen(of, row)) is None:
+            continue
+        group, counted = seen
+        if not _wants(questions[of.question], group):
+            continue
+        if of.metric.aggregation in {Aggregation.LATEST, Aggregation.WEIGHTED}:
+            points[place, (of.question, of.segment, group)].append(_point(row, counted))
+        else:
+            _add_event(sums[of.question][_key(questions[of.question], group)], of.metric.aggregation, counted)
+    for (_, where), some in points.items():
+        levels[where].spans.append(span.span(questions[where[0]].metric.aggregation, some))
+
+
+def _seen(of: Part, row: Any) -> tuple[Group, metric.Counted] | None:
+    """The group of a raw event, and what it adds; None: the metric leaves it uncounted."""
+    properties = metric.decode_properties(row["properties"])
+    counted = metric.counted(of.metric, properties)
+    if counted is None:
+        return None
+    return tuple(metric.text_of(properties.get(name)) for name in of.metric.group_by), counted
+
+
+def _point(row: Any, counted: metric.Counted) -> Point:
+    if isinstance(counted, str):
+        raise TypeError(counted)
+    return bucket.microseconds(row["event_timestamp"]), row["event_no"], counted
+
+
+def _add_event(found: _Sum, aggregation: Aggregation, counted: metric.Counted) -> None:
+    found.events += 1
+    if isinstance(counted, str):
+        found.members.add(counter.member_value(counted))
+    elif aggregation is not Aggregation.COUNT:
+        found.total = number.add(Decimal(found.total), Decimal(counted))
+        found.most, found.least = _most(found.most, counted), _least(found.least, counted)
+
+
+def _add_answers(questions: Sequence[Question], levels: _Levels, *, sums: _Sums) -> None:
+    """What the segments of LATEST and WEIGHTED come to, each alias and group by itself."""
+    for (index, place, group), level in levels.items():
+        question = questions[index]
+        if not _wants(question, group):
+            continue
+        found = sums[index][_key(question, group)]
+        found.events += sum(one.events for one in level.spans)
+        if question.metric.aggregation is Aggregation.WEIGHTED:
+            segment = question.segments[place]
+            covered = span.area(
+                sorted(level.spans, key=lambda one: one.first_at or 0),
+                start=bucket.microseconds(max(segment.start, part.FIRST)),
+                end=bucket.microseconds(min(segment.end, part.LAST)),
+                level=level.carried[2],
+            )
+            found.total = number.add(Decimal(found.total), Decimal(covered))
+            continue
+        for one in level.spans:
+            found.latest = one if found.latest is None else span.join(Aggregation.LATEST, found.latest, one)
+
+
+async def _add_members(
+    conn: Connection,
+    account: int,
+    questions: Sequence[Question],
+    *,
+    parts: Parts,
+    groups: Mapping[int, Group],
+    sums: _Sums,
+) -> None:
     """Count different values over counters and edges together."""
-    edges = [(index, member) for index, found in enumerate(sums) for member in found.members]
-    if not parts and not edges:
-        return
-    asked, members = [index for index, _ in edges], [member for _, member in edges]
-    for row in await conn.fetch(_MEMBERS, account, *_columns(parts), asked, members):
-        sums[row["question"]].distinct = row["members"]
+    unique = [index for index, of in enumerate(questions) if of.metric.aggregation is Aggregation.UNIQUE]
+    # Groups of a question get numbers of their own: several numbers of the counters may be one of them.
+    targets = {index: {key: target for target, key in enumerate(sums[index])} for index in unique}
+    asked = [
+        (index, group_no, targets[index][_key(questions[index], group)])
+        for index in unique
+        for group_no, group in groups.items()
+        if _wants(questions[index], group) and _key(questions[index], group) in targets[index]
+    ]
+    edges = [
+        (index, target, member)
+        for index in unique
+        for key, target in targets[index].items()
+        for member in sums[index][key].members
+    ]
+    found = await usage_piece.read_members(conn, account, parts.members, targets=asked, edges=edges)
+    for index in unique:
+        for key, target in targets[index].items():
+            sums[index][key].distinct = found.get((index, target), 0)
+
+
+def _wants(question: Question, group: Group) -> bool:
+    """Whether a group is one of the metric's, and one that was asked for."""
+    names = question.metric.group_by
+    if len(group) != len(names):
+        return False
+    if not question.only:
+        return True
+    texts = dict(zip(names, group, strict=True))
+    return metric.accepts(question.only, texts, is_case_sensitive=question.metric.is_case_sensitive)
+
+
+def _key(question: Question, group: Group) -> Group:
+    """The part of a group that the question asks for."""
+    if not question.by:
+        return ()
+    values = dict(zip(question.metric.group_by, group, strict=True))
+    return tuple(values[name] for name in question.by)
+
+
+def _most(one: Value | None, other: Value | None) -> Value | None:
+    return one if other is None else other if one is None else max(one, other)
+
+
+def _least(one: Value | None, other: Value | None) -> Value | None:
+    return one if other is None else other if one is None else min(one, other)
+
+
+def _usages(question: Question, sums: Mapping[Group, _Sum]) -> dict[Group, Usage]:
+    aggregation = question.metric.aggregation
+    if not question.by:
+        return {(): _usage(aggregation, sums.get((), _Sum()))}
+    usages = {group: _usage(aggregation, found) for group, found in sums.items()}
+    return {group: found for group, found in usages.items() if found.event_count or found.value}
 
 
 def _usage(aggregation: Aggregation, found: _Sum) -> Usage:
+    total = Decimal(found.total)
     match aggregation:
         case Aggregation.COUNT:
-            return Usage(Decimal(found.events), found.events)
+            value = Decimal(found.events)
         case Aggregation.SUM:
-            return Usage(Decimal(found.total), found.events)
+            value = total
         case Aggregation.UNIQUE:
-            return Usage(Decimal(found.distinct), found.events)
+            value = Decimal(found.distinct)
+        case Aggregation.MAX:
+            value = Decimal(found.most or 0)
+        case Aggregation.MIN:
+            value = Decimal(found.least or 0)
+        case Aggregation.LATEST:
+            value = Decimal(found.latest.total) if found.latest else number.ZERO
+        case Aggregation.AVERAGE:
+            value = number.share(total, part=1, whole=max(1, found.events))
+        case Aggregation.WEIGHTED:
+            value = number.share(total, part=1, whole=span.MICROSECONDS_PER_HOUR)
         case _:
             assert_never(aggregation)
+    return Usage(value, found.events)

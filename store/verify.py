@@ -31,6 +31,7 @@ async def examine(conn: Connection, *, samples_max: int) -> list[Finding]:
         *await conn.fetch(_EVENTS, samples_max),
         *await conn.fetch(_KEYS, samples_max),
         *await conn.fetch(_ALIASES, samples_max),
+        *await conn.fetch(_BACKFILLS, samples_max),
         *await recount.counters(conn, samples_max=samples_max),
         *await conn.fetch(_TERMS, samples_max),
         *await conn.fetch(_ORPHANS, samples_max),
@@ -81,7 +82,8 @@ _KEYS = """
 with differing as materialized (
     select k.account, k.key, k.event_no
     from event_key k
-    where not exists (
+    -- 0: cancelled before anybody sent it, so there is nothing yet.
+    where k.digest <> 0 and not exists (
         select from usage_event e where e.account = k.account and e.event_no = k.event_no and e.key = k.key
     )
 )
@@ -93,7 +95,7 @@ select 'Each key names a stored event' as says,
        ) as samples
 """
 
-# Every place that bears an alias's number, and the names that nobody bears.
+# Every place that bears an alias's number, and the names that nobody bears; a reverted backfill keeps its own.
 _ALIASES = """
 with used as materialized (
     select 'usage_event' as place, account, alias from usage_event group by account, alias
@@ -108,9 +110,31 @@ with used as materialized (
     select format('alias number %s (%L) is borne by no event', a.alias, a.value)
     from usage_alias a
     where not exists (select from used u where u.place = 'usage_event' and u.account = a.account and u.alias = a.alias)
+        and not exists (select from usage_backfill_event b where b.account = a.account and b.alias = a.value)
 )
 select 'Each alias number has its name and its events' as says,
        (select count(*) from used) + (select count(*) from usage_alias) as checked,
+       (select count(*) from differing) as differences,
+       array(select sample from differing limit $1) as samples
+"""
+
+# An open backfill has what was loaded, a closed one nothing that is not counted; what was taken back has no digest.
+_BACKFILLS = """
+with staged as materialized (
+    select account, backfill as id, count(digest) as events from usage_backfill_event group by account, backfill
+), differing as materialized (
+    select case
+               when b.id is null then format('loaded events of backfill %s, which is not there', s.id)
+               else format('backfill %s is %s and has %s loaded events instead of %s',
+                           b.id, b.state, coalesce(s.events, 0),
+                           case when b.state in ('OPEN', 'CLOSING') then b.loaded else 0 end)
+           end as sample
+    from usage_backfill b full join staged s using (account, id)
+    where b.id is null or (b.closed_at is not null or b.state <> 'REVERTED')
+        and coalesce(s.events, 0) <> case when b.state in ('OPEN', 'CLOSING') then b.loaded else 0 end
+)
+select 'Each backfill keeps its events apart until it is closed' as says,
+       (select count(*) from usage_backfill) + (select count(*) from staged) as checked,
        (select count(*) from differing) as differences,
        array(select sample from differing limit $1) as samples
 """

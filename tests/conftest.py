@@ -32,6 +32,10 @@ _numbers = count(1)
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="the long form of the tests of faults: many rounds of each")
+
+
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = embedded.start_postgres(tmp_path_factory.mktemp("postgres"), durable=False)

@@ -18,6 +18,7 @@ from yarl import URL
 
 from invoicer.run import Invoicer
 from meter.aggregate import Aggregator
+from meter.history import History
 from runtime.settings import Settings
 from store import account as accounts
 from store.account import Principal
@@ -56,12 +57,13 @@ class Reply(msgspec.Struct, frozen=True):
 
 class Server:
     def __init__(
-        self, url: str, clock: Any, *, session: aiohttp.ClientSession, parts: tuple[Aggregator, Invoicer]
+        self, url: str, clock: Any, *, session: aiohttp.ClientSession, parts: tuple[Aggregator, History, Invoicer]
     ) -> None:
         self.url = url
         self.clock = clock
         self._session = session
-        self._aggregator, self._invoicer = parts
+        self.runner: web.AppRunner
+        self._aggregator, self._history, self._invoicer = parts
 
     async def get(self, path: str, **options: Any) -> Reply:
         return await self.ask("GET", path, **options)
@@ -93,7 +95,13 @@ class Server:
 
     async def aggregate(self) -> int:
         """Count everything that was accepted; answers how many events that were."""
-        return await _until_done(self._aggregator.step)
+        total = await _until_done(self._aggregator.step)
+        await _until_done(self._history.step)
+        return total
+
+    async def stop(self) -> None:
+        """End the application as a process that is told to stop does."""
+        await self.runner.cleanup()
 
     async def invoice(self, now: datetime) -> int:
         """Bill everything that is due at `now`; answers how many schedules that were."""
@@ -127,6 +135,9 @@ async def serving(
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession() as session:
-        parts = Aggregator(servers.pool, servers.redis, settings=settings), loop.make_invoicer(settings, servers)
-        yield Server(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, session=session, parts=parts)
+        aggregator, history = Aggregator(servers.pool, servers.redis, settings=settings), History(servers.pool)
+        parts = aggregator, history, loop.make_invoicer(settings, servers)
+        server = Server(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, session=session, parts=parts)
+        server.runner = runner
+        yield server
     await runner.cleanup()

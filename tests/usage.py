@@ -18,10 +18,11 @@ from meter.aggregate import Aggregator
 from meter.stream import Limit, Stream
 from rating.metric import Aggregation
 from runtime.settings import Settings
-from store import metric, usage, verify
+from store import counting, metric, usage, verify
 from store.account import Principal
 from store.db import Connection, Pool
-from store.metric import Definition, StoredMetric
+from store.definition import Definition
+from store.metric import StoredMetric
 from store.usage import Question, Segment, Usage
 
 NOW = datetime(2025, 3, 10, 12, tzinfo=UTC)
@@ -71,10 +72,9 @@ async def make_metric(
         updated_at=NOW,
     )
     async with conn.transaction():
-        await metric.stop_counting(conn)
+        await counting.stop(conn)
         born = await metric.create(conn, account.account, metric=new)
-        await history.fold_history(conn, account.account, born)
-    return born
+        return await history.begin(conn, account.account, born)
 
 
 async def another_account(conn: Connection) -> Principal:

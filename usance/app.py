@@ -5,38 +5,56 @@ schema, listen, stop in order. Middlewares from the outside in: measure and log,
 """
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from aiohttp import web
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from api import (
     account,
     alias,
     auth,
+    backfill,
     balance,
     credit,
     customer,
+    dead_letter,
     invoice,
     journal,
     metric,
     price,
     product,
     schedule,
+    seat_balance,
+    seat_event,
+    seat_metric,
     status,
     tax,
     usage,
+    usage_event,
+    usage_query,
+    usage_stream,
+    usage_token,
     wire,
 )
-from meter import history, ingest
+from api.rate import Rates
+from api.usage_token import Tokens
+from meter import dead_letter as letters
+from meter import history, identity, ingest, position, stream
+from meter.error import StreamUnavailable
+from meter.live import Live
+from meter.load import Loads
 from runtime import telemetry
 from runtime.errors import SettingsError
 from runtime.settings import Settings
 from store import db
-from usance.loop import connected
+from usance.loop import check_promises, connected
 
 log = structlog.get_logger(__name__)
 
@@ -61,19 +79,73 @@ def make_app(
 ) -> web.Application:
     """The application, from connections that exist and outlive it."""
     app = web.Application(
-        middlewares=[journal.keep, status.answer_errors, auth.authenticate(auth.Keys(pool))],
+        middlewares=[
+            journal.keep,
+            status.answer_errors,
+            auth.authenticate(auth.Keys(pool), Tokens(pool), _rates(settings)),
+        ],
         client_max_size=BODY_BYTES_MAX,
     )
     app[wire.POOL] = pool
     app[wire.CLOCK] = clock
     app[REDIS] = redis
     app.add_routes([web.get("/health", _health), web.get("/ready", _ready), web.get("/metrics", _metrics)])
-    for resource in (account, customer, alias, product, price, schedule, invoice, usage, credit, balance, tax):
+    for resource in (account, customer, alias, product, price, schedule, invoice, usage, usage_token):
         app.add_routes(_below_api(resource.routes()))
-    app.add_routes(_below_api(metric.routes(history.fold_history)))
-    taken = ingest.routes(redis, settings=settings, clock=clock, caller=wire.principal, worker=settings.http_worker)
+    for resource in (credit, balance, tax):
+        app.add_routes(_below_api(resource.routes()))
+    for seats in (seat_metric, seat_event, seat_balance):
+        app.add_routes(_below_api(seats.routes()))
+    app.add_routes(_below_api(metric.routes(history.begin)))
+    app.add_routes(_below_api(dead_letter.routes(opened=letters.opened, replay=letters.replay)))
+    app.add_routes(
+        _below_api(
+            usage_event.routes(
+                wait=partial(position.wait, pool, streams=settings.streams),
+                named=lambda text: identity.public_id(identity.named(text)),
+            )
+        )
+    )
+    live = Live(redis)
+    streams = usage_stream.Streams(watch=live.watch)
+    app.on_shutdown.append(streams.end)
+    app.cleanup_ctx.append(partial(_listening, live))
+    app.add_routes(_below_api(usage_query.routes(wait=partial(position.wait, pool, streams=settings.streams))))
+    app.add_routes(_below_api(usage_stream.routes(streams)))
+    app.add_routes(_below_api(backfill.routes(partial(_ends, redis, settings.streams))))
+    taken = ingest.routes(
+        redis,
+        settings=settings,
+        clock=clock,
+        caller=wire.principal,
+        loads=Loads(pool, events_max=settings.backfill_events_max),
+        worker=settings.http_worker,
+    )
     app.add_routes(_below_api(taken))
     return app
+
+
+async def _listening(live: Live, _: web.Application) -> AsyncIterator[None]:
+    """Hear what aggregators say, from the first request to the last."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(live.run(stop), name="live")
+    yield
+    stop.set()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _ends(redis: Redis, streams: int) -> Mapping[str, str]:
+    """The last id of every stream, for whoever has to come after what is accepted."""
+    try:
+        return await stream.ends(redis, stream.names(streams))
+    except (RedisError, OSError, TimeoutError) as exc:
+        raise StreamUnavailable("The event streams cannot be reached. Nothing was changed; try again.") from exc
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(ingest=settings.rate_limit_ingest, api=settings.rate_limit_api, workers=settings.http_workers)
 
 
 async def serve_http(
@@ -81,6 +153,7 @@ async def serve_http(
 ) -> None:
     """Answer requests until `stop`. `on_listening` is told the URL once the first request could come."""
     async with connected(settings) as servers:
+        await check_promises(settings, servers.redis)
         app = make_app(settings=settings, pool=servers.pool, redis=servers.redis)
         # Bodies are inflated by whoever reads them: aiohttp's own way accepts truncated ones.
         runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=settings.stop_seconds)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 import typer
@@ -30,6 +31,11 @@ imports = typer.Typer(name="import", help="Bring in what lies in files.", no_arg
 app.add_typer(imports)
 benches = typer.Typer(name="bench", help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 app.add_typer(benches)
+letters = typer.Typer(name="dead-letters", help="What was accepted and could not be counted.", no_args_is_help=True)
+app.add_typer(letters)
+
+keys = typer.Typer(name="keys", help="API keys.", no_args_is_help=True)
+app.add_typer(keys)
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the data lives.", show_default=".usance")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="A Postgres of yours.", show_default="the embedded one")]
@@ -153,6 +159,54 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
 
     settings = _located(Settings.read(data_dir=data_dir, database_url=database_url), needs_redis=False)
     sys.exit(facts.verify(settings))
+
+
+@keys.command("create")
+def create_key(
+    *,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="usage:write, read or write; again for several.", show_default="all")
+    ] = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make another API key, and show it this once."""
+    from usance import key  # noqa: PLC0415
+
+    settings = _located(Settings.read(data_dir=data_dir, database_url=database_url), needs_redis=False)
+    asyncio.run(key.add(settings, scopes=scope or (), now=datetime.now(UTC), say=_say))
+
+
+@letters.command("list")
+def list_dead_letters(
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="Those that were replayed, too.")] = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Show what waits, with its reason."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from usance import dead_letter  # noqa: PLC0415
+
+    settings = _located(Settings.read(data_dir=data_dir, database_url=database_url), needs_redis=False)
+    sys.exit(dead_letter.show(settings, all_=all_, console=Console()))
+
+
+@letters.command("replay")
+def replay_dead_letters(
+    letter: Annotated[list[UUID] | None, typer.Argument(help="Which ones.", show_default="all that wait")] = None,
+    *,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Count what can be counted now, as received when it was received."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from usance import dead_letter  # noqa: PLC0415
+
+    settings = _located(Settings.read(data_dir=data_dir, database_url=database_url), needs_redis=False)
+    sys.exit(dead_letter.replay(settings, letter or [], console=Console()))
 
 
 @imports.command("events")

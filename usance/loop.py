@@ -17,6 +17,8 @@ from redis.asyncio import Redis
 from invoicer.run import Invoicer
 from meter import stream
 from meter.aggregate import Aggregator
+from meter.backfill import Backfiller
+from meter.history import History
 from runtime import process
 from runtime.errors import SettingsError
 from runtime.settings import Settings
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 # How long an event or a due schedule may lie before an idle loop looks again.
 _AGGREGATE_IDLE_SECONDS = 0.04
+_BACKFILL_IDLE_SECONDS = 0.5
+_HISTORY_IDLE_SECONDS = 0.5
 _INVOICE_IDLE_SECONDS = 1.0
 
 
@@ -37,12 +41,19 @@ class Servers(msgspec.Struct, frozen=True):
 
 
 async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
-    """Count what is accepted."""
+    """Count what is accepted, close and revert backfills, and fold the history of young metrics."""
     async with connected(settings) as servers:
-        for broken in await stream.broken_promises(servers.redis):
-            log.warning("a promise is not kept", action="aggregate", reason=broken)
+        await check_promises(settings, servers.redis)
         aggregator = Aggregator(servers.pool, servers.redis, settings=settings)
-        await process.serve(aggregator.step, stop, name="aggregate", idle_seconds=_AGGREGATE_IDLE_SECONDS)
+        backfiller = Backfiller(servers.pool, servers.redis, settings=settings)
+        history = History(servers.pool)
+        async with asyncio.TaskGroup() as loops:
+            for name, step, idle_seconds in (
+                ("aggregate", aggregator.step, _AGGREGATE_IDLE_SECONDS),
+                ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS),
+                ("history", history.step, _HISTORY_IDLE_SECONDS),
+            ):
+                loops.create_task(process.serve(step, stop, name=name, idle_seconds=idle_seconds), name=name)
 
 
 async def invoice(settings: Settings, stop: asyncio.Event) -> None:
@@ -75,6 +86,18 @@ async def connected(settings: Settings) -> AsyncIterator[Servers]:
     finally:
         await redis.aclose()
         await pool.close()
+
+
+async def check_promises(settings: Settings, redis: Redis) -> None:
+    """Refuse a Redis that can lose what a success reply promises, or say so loudly, as the settings want it."""
+    found = await stream.promises(redis, waits_for_aof=settings.redis_wait_aof == "yes")
+    if found.broken and settings.redis_check == "refuse":
+        raise SettingsError(
+            f"USANCE_REDIS_URL: {'; '.join(found.broken)}. USANCE_REDIS_CHECK=warn starts all the same, without the "
+            "promise that accepted events are never lost"
+        )
+    for reason in (*found.broken, *found.unknown):
+        log.error("accepted events may be lost", action="check", reason=reason)
 
 
 def make_invoicer(settings: Settings, servers: Servers) -> Invoicer:

@@ -3,7 +3,7 @@
 from migrations.sql import run
 
 revision = "0010"
-down_revision = "0004"
+down_revision = "0009"
 
 
 def upgrade() -> None:

@@ -86,3 +86,13 @@ async def contracted(api: Server, **changes: Any) -> dict[str, Any]:
     """A schedule of a customer and a price of its own."""
     who, fee = await api.made("/customers", customer()), await priced(api)
     return await api.made("/billing-schedules", schedule(who["id"], fee["id"], **changes))
+
+
+CLOUD = {
+    "specversion": "1.0",
+    "source": "https://shop.example/api",
+    "id": "1",
+    "type": "call",
+    "subject": "acme",
+    "time": "2025-03-01T10:07:00Z",
+}

@@ -19,7 +19,15 @@ CODE = re.compile(r"^\| `([A-Z_]+)` \| (\d{3}) \| .+ \| .+ \|$", re.MULTILINE)
 ROOMS = {"api", "invoicer", "meter", "rating", "store"}
 # Codes that say why a bill or a process stopped; no request is answered with them.
 NEVER_ANSWERED = {
-    *("STORE", "METER", "RATING", "UNBILLABLE", "UNREADABLE_ENTRY", "SCHEMA_MISMATCH"),
+    *(
+        "STORE",
+        "METER",
+        "RATING",
+        "UNBILLABLE",
+        "UNREADABLE_ENTRY",
+        "DEAD_LETTERS_FULL",
+        "SCHEMA_MISMATCH",
+    ),
     *("NOTHING_DUE", "MISSING_USAGE", "NEGATIVE_USAGE", "AMOUNT_TOO_LARGE", "INVALID_PERIOD"),
     *("INCONSISTENT_USAGE", "MISSING_SEATS"),
 }

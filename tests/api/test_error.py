@@ -22,6 +22,9 @@ EVENT = {"customerAlias": "acme", "eventType": "call", "eventTimestamp": "2025-0
 METRIC = {"name": "Calls", "metricType": "SIMPLE", "eventType": "call", "aggregationType": "COUNT"}
 LINEAR = {"pricingType": "LINEAR", "pricePerUnit": "0.1", "usageMetricId": NOWHERE, "isPricePercentage": False}
 
+SEATS = {"seatType": "admin", "label": "Administrator"}
+BACKFILL = {"customerAliases": ["beta"], "from": "2025-03-01T00:00:00Z", "to": "2025-03-08T00:00:00Z"}
+
 Example: TypeAlias = Callable[[Server], Awaitable[Reply]]
 
 
@@ -115,6 +118,28 @@ async def metric_name_taken(api: Server) -> Reply:
     return await api.post("/usage-metrics", METRIC)
 
 
+async def seat_type_taken(api: Server) -> Reply:
+    await api.made("/seat-metrics", SEATS)
+    return await api.post("/seat-metrics", SEATS)
+
+
+async def backfill_not_open(api: Server) -> Reply:
+    made = await api.made("/usage-backfills", BACKFILL)
+    await api.post(f"/usage-backfills/{made['id']}/revert")
+    return await api.post(f"/usage-backfills/{made['id']}/close")
+
+
+async def backfill_closing(api: Server) -> Reply:
+    made = await api.made("/usage-backfills", BACKFILL)
+    await api.post(f"/usage-backfills/{made['id']}/close")
+    return await api.post(f"/usage-backfills/{made['id']}/revert")
+
+
+async def outside_backfill(api: Server) -> Reply:
+    made = await api.made("/usage-backfills", BACKFILL)
+    return await api.post("/usage-events", EVENT, headers={"Usance-Backfill": made["id"]})
+
+
 EXAMPLES: dict[str, Example] = {
     "MALFORMED_JSON": raw(b'{"name": '),
     "UNKNOWN_FIELD": post("/products", {"name": "A", "colour": "red"}),
@@ -129,6 +154,8 @@ EXAMPLES: dict[str, Example] = {
     "BATCH_TOO_LARGE": post("/usage-events", [{}] * 10_001),
     "BODY_TOO_LARGE": raw(b" " * (MIB + 1)),
     "UNSUPPORTED_MEDIA_TYPE": raw(b"name=A", "application/x-www-form-urlencoded"),
+    "BAD_COMPRESSION": post("/usage-events", data=io.BytesIO(b"{}"), headers=JSON | {"Content-Encoding": "gzip"}),
+    "BAD_FILE": raw(b"a,b", "text/csv", "/usage-events/csv"),
     "UNAUTHENTICATED": get("/products", headers={"Authorization": ""}),
     "UNKNOWN_PATH": get("//usage-events"),
     "METHOD_NOT_ALLOWED": lambda api: api.delete("/products"),
@@ -158,10 +185,16 @@ EXAMPLES: dict[str, Example] = {
     "END_DATE_BILLED": amended(endDate="2025-01-31"),
     "METRIC_IN_USE": metric_in_use,
     "METRIC_NAME_TAKEN": metric_name_taken,
+    "SEAT_TYPE_TAKEN": seat_type_taken,
+    "BACKFILL_NOT_OPEN": backfill_not_open,
+    "BACKFILL_CLOSING": backfill_closing,
+    "OUTSIDE_BACKFILL": outside_backfill,
 }
 
 # These need something broken or full; each has a test of its own below, or in the file that is named.
 ELSEWHERE = {
+    "DEAD_LETTER_STAYS": "tests/api/test_dead_letter.py",
+    "NOT_COUNTED_YET": "tests/api/test_usage_event_read.py",
     "SCHEDULE_COMPLETED": "tests/api/test_schedule.py",
     "INVALID_TERMS": "tests/api/test_phase.py",
     "INVALID_DISCOUNT": "tests/api/test_phase.py",
@@ -173,6 +206,17 @@ ELSEWHERE = {
     "GRANT_DRAWN": "tests/api/test_credit.py",
     "TAX_RATE_IN_USE": "tests/api/test_tax.py",
     "TAX_RATE_ARCHIVED": "tests/api/test_tax.py",
+    "SEAT_METRIC_IN_USE": "tests/api/test_seat_metric.py",
+    "BACKFILL_TOO_LARGE": "tests/api/test_backfill.py",
+    "BAD_ROW": "tests/api/test_upload.py",
+    "EVENTS_REFUSED": "tests/api/test_dialect.py",
+    "FORBIDDEN_SCOPE": "tests/api/test_scope.py",
+    "RATE_LIMITED": "tests/api/test_rate.py",
+    "METRIC_COUNTING": "tests/api/test_metric.py",
+    "QUERY_TOO_LARGE": "tests/api/test_usage_query.py",
+    "NO_BILLING_PERIOD": "tests/api/test_usage_query.py",
+    "COUNTING_BEHIND": "tests/api/test_usage_query.py",
+    "TOO_MANY_STREAMS": "tests/api/test_usage_stream.py",
     "STREAM_FULL": "",
     "STREAM_UNAVAILABLE": "",
     "DATABASE_UNAVAILABLE": "",

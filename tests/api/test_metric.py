@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from meter.history import History
 from store.db import Pool
 from tests.server import Server
 from tests.usage import aggregator, called, drain
@@ -39,6 +40,10 @@ async def test_a_metric_is_shown_with_every_field_of_the_reference(api: Server) 
         "deletedAt": None,
         "propertyFilters": {"plan": ["pro", "team"], "region": ["eu"]},
         "parameters": [],
+        "groupBy": [],
+        "numberFilters": {},
+        "version": 1,
+        "history": {"isComplete": True, "progress": "1"},
     }
     assert (await api.get(f"/usage-metrics/{made['id']}")).body == made
 
@@ -52,13 +57,21 @@ async def test_what_is_left_out_has_a_default(api: Server) -> None:
 @pytest.mark.parametrize(
     ("asked", "status", "code", "key"),
     [
-        (metric(metricType="GROUPED", groupingProperty="model"), 422, "NOT_OFFERED_YET", "groupingProperty"),
-        (metric(metricType="GROUPED"), 422, "NOT_OFFERED_YET", "metricType"),
+        (metric(metricType="GROUPED"), 400, "MISSING_FIELD", "groupingProperty"),
+        (metric(groupingProperty="model"), 400, "INVALID_VALUE", "groupingProperty"),
+        (metric(groupBy=["model"]), 400, "INVALID_VALUE", "groupBy"),
+        (metric(metricType="GROUPED", groupBy=["a", "a"]), 400, "INVALID_VALUE", "groupBy"),
+        (metric(metricType="GROUPED", groupBy=list("abcdef")), 400, "INVALID_VALUE", "groupBy"),
+        (metric(metricType="GROUPED", groupBy=["a"], groupingProperty="b"), 400, "INVALID_VALUE", "groupBy"),
+        (metric(numberFilters={"tokens": {}}), 400, "INVALID_VALUE", "numberFilters[...]"),
+        (metric(numberFilters={"tokens": {"about": 1}}), 400, "INVALID_VALUE", "numberFilters[...]"),
+        (metric(numberFilters={"tokens": {"gte": "1e30"}}), 400, "INEXACT_NUMBER", "numberFilters.tokens.gte"),
         (metric(aggregationType="CUSTOM"), 422, "NOT_OFFERED_YET", "aggregationType"),
         (metric(aggregationType="SUM"), 400, "MISSING_FIELD", "aggregationProperty"),
         (metric(aggregationType="UNIQUE"), 400, "MISSING_FIELD", "aggregationProperty"),
         (metric(aggregationProperty="tokens"), 400, "INVALID_VALUE", "aggregationProperty"),
-        (metric(aggregationType="MAX"), 400, "INVALID_VALUE", "aggregationType"),
+        (metric(aggregationType="MAX"), 400, "MISSING_FIELD", "aggregationProperty"),
+        (metric(aggregationType="MEDIAN"), 400, "INVALID_VALUE", "aggregationType"),
         (metric(name=""), 400, "INVALID_VALUE", "name"),
         (metric(eventType=7), 400, "WRONG_TYPE", "eventType"),
         (metric(propertyFilters={"plan": []}), 400, "INVALID_VALUE", "propertyFilters[...]"),
@@ -82,6 +95,64 @@ async def test_a_metric_counts_what_came_before_it(api: Server, pool: Pool, redi
     made = await api.made("/usage-metrics", tokens())
 
     assert (await api.get(f"/usage-metrics/{made['id']}/calculate?{MARCH}")).body["value"] == 12
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"groupingProperty": "model"}, ("model", ["model"])),
+        ({"groupBy": ["model"]}, ("model", ["model"])),
+        ({"groupBy": ["region", "model"]}, (None, ["region", "model"])),
+    ],
+)
+async def test_a_grouped_metric_says_by_what(api: Server, asked: dict[str, Any], shown: tuple[Any, Any]) -> None:
+    made = await api.made("/usage-metrics", metric(metricType="GROUPED", **asked))
+
+    assert (made["metricType"], made["groupingProperty"], made["groupBy"]) == ("GROUPED", *shown)
+    assert (await api.get(f"/usage-metrics/{made['id']}")).body == made
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value"),
+    [
+        ({"gte": 5}, 3),
+        ({"gt": "5"}, 2),
+        ({"gte": "5", "lt": 7.5}, 2),
+        ({"lte": "5.0"}, 2),
+        ({"eq": "7"}, 1),
+        ({"ne": 7}, 3),
+        ({"gt": 1, "lt": 0}, 0),
+    ],
+)
+async def test_numbers_are_compared(api: Server, pool: Pool, redis: Redis, bounds: dict[str, Any], value: int) -> None:
+    events = [called("a", tokens=5), called("b", tokens="7"), called("c", tokens="-1"), called("d", tokens=7.5)]
+    await api.post("/usage-events", [*events, called("e", tokens="many"), called("f"), called("g", tokens=True)])
+    await drain(aggregator(pool, redis))
+
+    made = await api.made("/usage-metrics", metric(numberFilters={"tokens": bounds}))
+
+    assert (await api.get(f"/usage-metrics/{made['id']}/calculate?{MARCH}")).body["value"] == value
+
+
+async def test_a_long_history_is_counted_in_the_background(
+    api: Server, pool: Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meter.history.FIRST_EVENTS_MAX", 2)
+    await api.post("/usage-events", [called(f"e{n}", tokens=n) for n in range(7)])
+    await drain(aggregator(pool, redis))
+    made = await api.made("/usage-metrics", tokens())
+    refused = await api.get(f"/usage-metrics/{made['id']}/calculate?{MARCH}")
+
+    shown = [made]
+    while await History(pool, piece_events_max=3).step():
+        shown.append((await api.get(f"/usage-metrics/{made['id']}")).body)
+
+    assert (refused.status, refused.codes) == (503, ["METRIC_COUNTING"])
+    assert [one["history"]["isComplete"] for one in shown] == [False, False, True]
+    progress = [float(one["history"]["progress"]) for one in shown]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1
+    assert (await api.get(f"/usage-metrics/{made['id']}/calculate?{MARCH}")).body["value"] == 21
 
 
 async def test_a_change_of_words_is_shown_at_once(api: Server) -> None:

@@ -139,15 +139,13 @@ async def test_bad_bodies_have_their_codes(api: Server, redis: Redis, body: byte
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Content-Type": "application/x-ndjson"},
-        {"Content-Type": "application/cloudevents+json"},
-        {"Content-Type": "application/cloudevents-batch+json"},
         {"Content-Type": "text/plain"},
-        {"Content-Encoding": "gzip"},
-        {"Content-Encoding": " ZSTD "},
+        {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "br"},
+        {"Content-Encoding": "deflate"},
+        {"Content-Encoding": "gzip, zstd"},
     ],
 )
-async def test_other_dialects_are_refused_until_they_are_read(api: Server, headers: dict[str, str]) -> None:
+async def test_other_types_and_encodings_are_refused(api: Server, headers: dict[str, str]) -> None:
     reply = await send(api, b"{}", **headers)
 
     assert (reply.status, reply.codes) == (415, ["UNSUPPORTED_MEDIA_TYPE"])

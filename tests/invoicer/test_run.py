@@ -3,12 +3,14 @@
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
 
-from invoicer.run import Invoicer
+from invoicer.run import UNCOUNTED_RETRY, Invoicer
 from meter import stream
+from meter.history import History
 from store.db import Connection, Pool
 from tests import company
 
@@ -190,3 +192,22 @@ async def test_usage_follows_the_alias_to_its_owner_at_the_time(api: Any, invoic
 
     totals = {i["customerId"]: i["netTotal"] for i in await invoices(api)}
     assert totals == {seller: "1.00", buyer: "2.00"}
+
+
+async def test_a_metric_that_counts_its_history_is_waited_for(
+    api: Any, conn: Connection, invoicer: Invoicer, pool: Pool
+) -> None:
+    calls = await company.metric(api)
+    schedule = await company.contract(api, [company.linear("1", calls)], start="2025-02-01")
+    await api.post("/usage-events", [company.event("a", "2025-02-10T00:00:00Z")])
+    await api.aggregate()
+    await conn.execute("truncate usage_slot, usage_day")
+    await conn.execute("update usage_metric_version set folded_to = 0, born_no = 1::bigint << 40")
+
+    await invoicer.step(NOW)
+    parked = await conn.fetchval(PARKED, UUID(schedule))
+    await History(pool).step()
+    await bill_all(invoicer, NOW + UNCOUNTED_RETRY)
+
+    assert parked == "METRIC_COUNTING"
+    assert [one["netTotal"] for one in await invoices(api)] == ["1.00"]

@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 
 from meter import count, entry
 from meter.aggregate import Aggregator
-from meter.error import UnreadableEntry
 from store import stream_position
 from store.account import Principal
 from store.db import Connection, Pool
@@ -97,18 +96,6 @@ async def test_cancelling_a_step_at_any_await_loses_and_doubles_nothing(
     assert await differences(conn) == []
 
 
-async def test_an_entry_that_cannot_be_read_stops_counting(
-    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
-) -> None:
-    await accept(redis, account, called("a"))
-    await redis.xadd(NAME, {"blocks.1": b"\xc1"})
-
-    with pytest.raises(UnreadableEntry):
-        await counting.step(NOW)
-
-    assert await conn.fetchval("select count(*) from usage_event") == 0
-
-
 async def test_counting_goes_on_behind_a_foreign_entry(counting: Aggregator, redis: Redis, account: Principal) -> None:
     await redis.xadd(NAME, {"hello": "world"})
     await accept(redis, account, called("a"))
@@ -130,6 +117,66 @@ async def test_a_reborn_stream_is_counted_from_its_beginning(
     assert await drain(aggregator(pool, redis)) == 2
     assert await measured(conn, account, calls) == used("2", 2)
     assert await conn.fetchval("select position from stream_position") == "6-0"
+
+
+async def test_a_stream_reborn_behind_a_clock_loses_nothing(
+    pool: Pool, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    counting = aggregator(pool, redis)
+    calls = await make_metric(conn, account)
+    await accept(redis, account, called("a"))
+    await drain(counting)
+    await redis.delete(NAME)
+    # The first entry's id lies below the position, the last one's above it.
+    await redis.xadd(NAME, {"blocks.1": entry.join([block_of(account, called("b"))])}, id="5-0")
+    await accept(redis, account, called("c"))
+
+    await drain(counting)
+
+    assert await measured(conn, account, calls) == used("3", 3)
+
+
+async def test_a_stream_that_is_full_of_what_is_counted_makes_room_by_itself(
+    pool: Pool, redis: Redis, account: Principal
+) -> None:
+    for number in range(200):
+        await accept(redis, account, called(f"e{number}"))
+    counting = aggregator(pool, redis, stream_bytes_max=1 << 40, stream_entries_max=1 << 40)
+    await drain(counting)
+    before = await redis.xlen(NAME)
+    quiet = aggregator(pool, redis, stream_entries_max=20)
+
+    for second in range(100):
+        await quiet.step(NOW + timedelta(seconds=second))
+
+    assert await redis.xlen(NAME) < before == 200
+
+
+async def test_a_database_that_was_set_back_is_noticed_without_new_events(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    calls = await make_metric(conn, account)
+    await accept(redis, account, called("a"))
+    await drain(counting)
+    await conn.execute("truncate usage_event, event_key, usage_slot, usage_day")
+    await conn.execute("update stream_position set position = '0-0'")
+
+    assert sum([await counting.step(NOW) for _ in range(100)]) == 1
+    assert await measured(conn, account, calls) == used("1", 1)
+
+
+async def test_alias_numbers_of_another_life_of_the_database_are_forgotten(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    await accept(redis, account, called("a"))
+    await drain(counting)
+    await conn.execute("truncate usage_event, event_key, usage_slot, usage_day, usage_alias")
+    await accept(redis, account, called("b"))
+    counting._incarnation = "before the restore"
+
+    await drain(counting)
+
+    assert await conn.fetchval("select value from usage_alias join usage_event using (account, alias)") == "acme"
 
 
 async def test_a_position_set_back_counts_nothing_twice(

@@ -1,7 +1,9 @@
 """What a sender may write, and what becomes of it."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +18,9 @@ from meter.event import Event
 from tests.usage import NOW, called
 
 NEW_ID = UUID("0195813c-0000-7000-8000-000000000000")
-KEEP: Any = object()
+DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
+# Of rows of a file, and of events of a backfill.
+ELSEWHERE = {"BAD_ROW", "OUTSIDE_BACKFILL"}
 
 
 def read(body: bytes) -> Event:
@@ -161,6 +165,14 @@ def test_each_way_to_be_wrong_has_its_code(body: bytes, code: str, key: str | No
         read(body)
 
     assert (refused.value.code, refused.value.key) == (code, key)
+
+
+def test_the_table_of_bad_input_names_every_code() -> None:
+    [table] = re.findall(r"## What an event may say\n(.+?)\n## ", DOCUMENT.read_text(), re.DOTALL)
+
+    assert (
+        set(re.findall(r"`([A-Z]+_[A-Z_]+)`", table)) == {one.code for one in EventRefused.__subclasses__()} - ELSEWHERE
+    )
 
 
 def test_the_limits_themselves_are_allowed() -> None:

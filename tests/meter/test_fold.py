@@ -25,6 +25,7 @@ NUMBERS = st.one_of(
 )
 EVENTS = st.lists(
     st.tuples(
+        st.just(1),
         st.integers(1, 2),
         st.sampled_from(["call", "other"]),
         st.integers(0, 3 * SLOT_MICROSECONDS),
@@ -46,14 +47,20 @@ def nonzero(found: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def test_each_metric_has_cells_of_its_own() -> None:
-    deltas = folded([(7, "call", SLOT_MICROSECONDS, '{"n":2,"user":"x"}'), (7, "call", SLOT_MICROSECONDS, '{"n":0.5}')])
+    events = ['{"n":2,"user":"x"}', '{"n":0.5}']
 
-    assert deltas.cells == {(1, 1, 7, 1): [2, None], (1, 2, 7, 1): [2, Decimal("2.5")], (1, 3, 7, 1): [1, None]}
-    assert deltas.members == {(1, 3, 7, 1, "x"): 1}
+    deltas = folded([(number, 7, "call", SLOT_MICROSECONDS, text) for number, text in enumerate(events)])
+
+    assert deltas.cells == {
+        (1, 1, 7, 1, 0): [2, None],
+        (1, 2, 7, 1, 0): [2, Decimal("2.5")],
+        (1, 3, 7, 1, 0): [1, None],
+    }
+    assert deltas.members == {(1, 3, 7, 1, 0, "x"): 1}
 
 
 def test_events_of_other_types_are_not_even_read() -> None:
-    assert folded([(7, "other", 0, "not json")]).cells == {}
+    assert folded([(1, 7, "other", 0, "not json")]).cells == {}
 
 
 @given(EVENTS)

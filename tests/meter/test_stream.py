@@ -11,11 +11,12 @@ from redis.asyncio import Redis
 
 from meter import stream
 from meter.error import StreamFull, StreamUnavailable
-from meter.stream import Limit, Stream
+from meter.stream import Limit, Promises, Stream
 from runtime import embedded
 from runtime.server import Server
 
 NAME = "events:{0}"
+UNBOUNDED = Limit(entries_max=1 << 40, bytes_max=1 << 50)
 
 
 def writing(redis: Redis, *, entries_max: int = 1 << 40, bytes_max: int = 1 << 50) -> Stream:
@@ -182,14 +183,60 @@ async def test_the_end_of_a_stream_outlives_its_entries(redis: Redis) -> None:
 
 
 async def test_a_server_that_keeps_every_promise_is_not_complained_of(redis: Redis) -> None:
-    assert await stream.broken_promises(redis) == []
+    assert await stream.promises(redis) == Promises()
 
 
-async def test_settings_that_lose_events_are_named(own_server: Server) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value", "waits_for_aof", "is_broken"),
+    [
+        ("appendfsync", "everysec", False, True),
+        ("appendfsync", "everysec", True, False),
+        ("appendonly", "no", False, True),
+        ("appendonly", "no", True, True),
+        ("maxmemory-policy", "allkeys-lru", True, True),
+    ],
+)
+async def test_settings_that_lose_events_are_named(
+    own_server: Server, setting: str, value: str, *, waits_for_aof: bool, is_broken: bool
+) -> None:
+    redis = stream.connect(own_server.url)
+    await redis.config_set(setting, value)
+
+    found = await stream.promises(redis, waits_for_aof=waits_for_aof)
+
+    assert [f"{setting} {value}" in one for one in found.broken] == [True] * is_broken
+    assert found.unknown == ()
+    await redis.aclose()
+
+
+async def test_settings_that_cannot_be_read_are_unknown_rather_than_good(own_server: Server) -> None:
+    redis = stream.connect(own_server.url)
+    await redis.execute_command("ACL", "SETUSER", "default", "-config")
+
+    found = await stream.promises(redis)
+
+    assert found.broken == ()
+    assert "is unknown" in found.unknown[0]
+    await redis.aclose()
+
+
+async def test_waiting_for_the_file_is_another_way_to_keep_the_promise(own_server: Server) -> None:
     redis = stream.connect(own_server.url)
     await redis.config_set("appendfsync", "everysec")
+    waiting = Stream(redis, name=NAME, limit=UNBOUNDED, waits_for_aof=True)
 
-    [complaint] = await stream.broken_promises(redis)
+    entry_id = await waiting.append(b"\x01")
 
-    assert "appendfsync everysec" in complaint
+    assert [one.id for one in await stream.read(redis, NAME, after="0-0", limit=9)] == [entry_id]
+    assert int((await redis.info("persistence"))["aof_pending_bio_fsync"]) == 0
+    await redis.aclose()
+
+
+async def test_without_a_file_to_wait_for_nothing_is_promised(own_server: Server) -> None:
+    redis = stream.connect(own_server.url)
+    await redis.config_set("appendonly", "no")
+
+    with pytest.raises(StreamUnavailable):
+        await Stream(redis, name=NAME, limit=UNBOUNDED, waits_for_aof=True).append(b"\x01")
+
     await redis.aclose()

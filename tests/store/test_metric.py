@@ -11,11 +11,12 @@ from uuid_utils.compat import uuid7
 
 from meter import history
 from rating.metric import Aggregation, Filter
-from store import metric
+from store import counting, metric
 from store.account import Principal
 from store.db import Connection, Pool
+from store.definition import Definition
 from store.error import MetricInUse, MetricNameTaken, NotFound
-from store.metric import Definition, StoredMetric
+from store.metric import StoredMetric
 from store.page import Page
 from tests.usage import NOW, accept, aggregator, called, definition, differences, drain, make_metric, measured
 
@@ -26,10 +27,10 @@ ALL = metric.Filter()
 async def change(conn: Connection, account: Principal, of: StoredMetric, **fields: object) -> StoredMetric:
     """A metric's change, with its history folded, as the API makes it."""
     async with conn.transaction():
-        await metric.stop_counting(conn)
+        await counting.stop(conn)
         after = await metric.update(conn, account.account, metric=msgspec.structs.replace(of, **fields), now=LATER)
         if after.version != of.version:
-            await history.fold_history(conn, account.account, after)
+            after = await history.begin(conn, account.account, after)
     return after
 
 
@@ -156,16 +157,16 @@ async def test_other_accounts_have_other_metrics(conn: Connection, account: Prin
 
 async def test_a_birth_waits_for_those_who_count_and_then_lets_nobody_count(pool: Pool) -> None:
     async with pool.acquire() as one, pool.acquire() as two, pool.acquire() as born:
-        counting, waiting = one.transaction(), two.transaction()
-        await counting.start()
-        await metric.hold_counting(one)
+        current, waiting = one.transaction(), two.transaction()
+        await current.start()
+        await counting.hold(one, [])
         birth = asyncio.create_task(give_birth(born))
         await blocked(pool, 1)
         await waiting.start()
-        next_batch = asyncio.create_task(metric.hold_counting(two))
+        next_batch = asyncio.create_task(counting.hold(two, []))
         await blocked(pool, 2)
 
-        await counting.commit()
+        await current.commit()
         await birth
         await next_batch
         await waiting.rollback()
@@ -173,7 +174,7 @@ async def test_a_birth_waits_for_those_who_count_and_then_lets_nobody_count(pool
 
 async def give_birth(conn: Connection) -> None:
     async with conn.transaction():
-        await metric.stop_counting(conn)
+        await counting.stop(conn)
 
 
 async def blocked(pool: Pool, wanted: int) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from store import extent, usage
+from store import extent, usage, usage_piece
 from store.account import Principal
 from store.db import Connection, Pool
 from store.metric import StoredMetric
@@ -208,10 +208,21 @@ async def test_a_stream_that_nobody_counts_is_passed_only_while_it_is_empty(conn
 
 DAY, SLOT = date(2025, 3, 1), 1_000_000
 HOT = {
-    "days": (usage._DAYS, [1, [0], [1], [1], [DAY], [DAY]], "usage_day_pkey"),
-    "slots": (usage._SLOTS, [1, [0], [1], [1], [SLOT], [SLOT]], "usage_slot_pkey"),
-    "members": (usage._MEMBERS, [1, [0], [1], [1], [SLOT], [SLOT], [0], ["x"]], "usage_unique_pkey"),
-    "edges": (usage._EDGES, [1, [0], ["call"], [1], [START], [START]], "account_alias_event_timestamp_idx"),
+    "days": (usage_piece._DAYS, [1, [0], [1], [1], [DAY], [DAY]], "usage_day_pkey"),
+    "slots": (usage_piece._SLOTS, [1, [0], [1], [1], [SLOT], [SLOT]], "usage_slot_pkey"),
+    "day spans": (usage_piece._DAY_SPANS, [1, [0], [1], [1], [DAY], [DAY]], "usage_day_pkey"),
+    "slot spans": (usage_piece._SLOT_SPANS, [1, [0], [1], [1], [SLOT], [SLOT]], "usage_slot_pkey"),
+    "carries": (usage_piece._CARRIES, [1, [0], [1], [1], [DAY], [SLOT], [SLOT]], "usage_day_pkey"),
+    "members": (
+        usage_piece._MEMBERS,
+        [1, [0], [1], [1], [SLOT], [SLOT], [0], [0], [0], [0], [0], ["x"]],
+        "usage_unique_pkey",
+    ),
+    "edges": (
+        usage_piece._EDGES,
+        [1, [0], ["call"], [1], [START], [START], None],
+        "account_alias_event_timestamp_idx",
+    ),
     "first slots": (extent._FIRST_SLOTS, [1, 1, 1, SLOT, SLOT, 3], "usage_slot_pkey"),
 }
 

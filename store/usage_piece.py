@@ -1,0 +1,212 @@
+"""Reading what answers a question: counters by day and quarter hour, distinct values, and raw events at the edges.
+
+Each statement takes many pieces at once and answers with their places. Lateral keeps it one walk of an index per
+piece, whatever the planner thinks of arrays.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rating.metric import Aggregation
+from store.db import Connection
+from store.error import QueryTooLarge
+from store.part import Carry, Part, Parts
+from store.span import span_of
+
+__all__ = ["Reading", "read", "read_members", "span_of"]
+
+# How many raw events a question may read that the counters cannot answer.
+RAW_EVENTS_MAX = 200_000
+
+# Counters of one kind over days, by group; by the primary key of usage_day.
+_DAYS = """
+select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
+from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
+    as part (place, metric, alias, start, stop),
+lateral (
+    select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
+    from usage_day
+    where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
+    group by group_no
+) as found
+"""
+
+# The same for quarter hours.
+_SLOTS = """
+select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
+from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
+    as part (place, metric, alias, start, stop),
+lateral (
+    select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
+    from usage_slot
+    where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
+    group by group_no
+) as found
+"""
+
+# What has an order in time is put together by the reader; by the same keys.
+_DAY_SPANS = """
+select part.place, found.*
+from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
+    as part (place, metric, alias, start, stop),
+lateral (
+    select group_no, events, total, first_at, last_at, last_no, level from usage_day
+    where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
+) as found
+"""
+_SLOT_SPANS = """
+select part.place, found.*
+from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
+    as part (place, metric, alias, start, stop),
+lateral (
+    select group_no, events, total, first_at, last_at, last_no, level from usage_slot
+    where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
+) as found
+"""
+
+# The last level of each group before a quarter hour: in earlier ones of its day, else in earlier days.
+_CARRIES = """
+select part.place, found.*
+from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::integer[], $7::integer[])
+    as part (place, metric, alias, day, first_slot, slot),
+lateral (
+    select distinct on (group_no) group_no, last_at, last_no, level from (
+        select group_no, last_at, last_no, level from usage_slot
+        where account = $1 and metric = part.metric and alias = part.alias
+            and slot >= part.first_slot and slot < part.slot
+        union all
+        select group_no, last_at, last_no, level from usage_day
+        where account = $1 and metric = part.metric and alias = part.alias and day < part.day
+    ) as every
+    order by group_no, last_at desc
+) as found
+"""
+
+# Distinct values of many pieces together with those that raw edges added; by the primary key of usage_unique.
+_MEMBERS = """
+select question, target, count(distinct value) as members from (
+    select part.question, wanted.target, found.value
+    from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
+        as part (question, metric, alias, start, stop)
+    cross join lateral (
+        select group_no, value from usage_unique
+        where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
+    ) as found
+    join unnest($7::integer[], $8::integer[], $9::integer[]) as wanted (question, group_no, target)
+        on wanted.question = part.question and wanted.group_no = found.group_no
+    union all
+    select * from unnest($10::integer[], $11::integer[], $12::text[])
+) as every (question, target, value)
+group by question, target
+"""
+
+# Raw events of ragged edges, by usage_event_alias_time; each edge is shorter than a quarter hour unless it is raw.
+_EDGES = """
+select part.place, found.event_no, found.event_timestamp, found.properties
+from unnest($2::integer[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[])
+    as part (place, event_type, alias, start, stop),
+lateral (
+    select event_no, event_timestamp, properties from usage_event
+    where account = $1 and alias = part.alias and event_timestamp >= part.start and event_timestamp < part.stop
+        and event_type = part.event_type and state = 'live'
+) as found
+limit $7
+"""
+
+_ORDERED = frozenset({Aggregation.LATEST, Aggregation.WEIGHTED})
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tables hold of the pieces, each row with its piece."""
+
+    cells: list[tuple[Part, asyncpg.Record]]
+    spans: list[tuple[Part, asyncpg.Record]]
+    carries: list[tuple[Carry, asyncpg.Record]]
+    carry_edges: list[tuple[Part, asyncpg.Record]]
+    # With the place of the piece, so that the events of one edge are known to belong together.
+    edges: list[tuple[int, Part, asyncpg.Record]]
+
+
+async def read(conn: Connection, account: int, parts: Parts, *, is_raw: bool) -> Reading:
+    """Read all pieces but distinct values. `is_raw`: some have no bound of their own, so there is one for all."""
+    days, slots = _kinds(parts.days), _kinds(parts.slots)
+    carries = await _fetch(conn, _CARRIES, account, parts.carries, _carry_columns(parts.carries))
+    carry_edges = await _edges(conn, account, parts.carry_edges, is_raw=is_raw)
+    edges = await _edges(conn, account, parts.edges, is_raw=is_raw)
+    return Reading(
+        cells=[
+            *await _fetch(conn, _DAYS, account, days[0], _columns(days[0])),
+            *await _fetch(conn, _SLOTS, account, slots[0], _columns(slots[0])),
+        ],
+        spans=[
+            *await _fetch(conn, _DAY_SPANS, account, days[1], _columns(days[1])),
+            *await _fetch(conn, _SLOT_SPANS, account, slots[1], _columns(slots[1])),
+        ],
+        carries=carries,
+        carry_edges=[(parts.carry_edges[row["place"]], row) for row in carry_edges],
+        edges=[(row["place"], parts.edges[row["place"]], row) for row in edges],
+    )
+
+
+async def read_members(
+    conn: Connection,
+    account: int,
+    parts: Sequence[Part],
+    *,
+    targets: Sequence[tuple[int, int, int]],
+    edges: Sequence[tuple[int, int, str]],
+) -> dict[tuple[int, int], int]:
+    """How many different values (question, target) has. `targets` are (question, group number, target), `edges` are
+    values that were found outside of the counters.
+    """
+    if not edges and not (parts and targets):
+        return {}
+    pieces = _transposed([(one.question, one.metric.number, one.alias, one.start, one.end) for one in parts], width=5)
+    rows = await conn.fetch(_MEMBERS, account, *pieces, *_transposed(targets, width=3), *_transposed(edges, width=3))
+    return {(row["question"], row["target"]): row["members"] for row in rows}
+
+
+def _kinds(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
+    """Those whose counters are put together by SQL, and those that have an order."""
+    ordered = [one for one in parts if one.metric.aggregation in _ORDERED]
+    return [one for one in parts if one.metric.aggregation not in _ORDERED], ordered
+
+
+async def _fetch(
+    conn: Connection, statement: str, account: int, parts: Sequence[Any], columns: tuple[Any, ...]
+) -> list[tuple[Any, asyncpg.Record]]:
+    if not parts:
+        return []
+    return [(parts[row["place"]], row) for row in await conn.fetch(statement, account, *columns)]
+
+
+async def _edges(conn: Connection, account: int, parts: Sequence[Part], *, is_raw: bool) -> list[asyncpg.Record]:
+    if not parts:
+        return []
+    places, _, aliases, starts, ends = _columns(parts)
+    types = [one.metric.event_type for one in parts]
+    limit = RAW_EVENTS_MAX + 1 if is_raw else None
+    rows = await conn.fetch(_EDGES, account, places, types, aliases, starts, ends, limit)
+    if is_raw and len(rows) > RAW_EVENTS_MAX:
+        raise QueryTooLarge
+    return list(rows)
+
+
+def _columns(parts: Sequence[Part]) -> tuple[list[Any], ...]:
+    return _transposed(
+        [(place, one.metric.number, one.alias, one.start, one.end) for place, one in enumerate(parts)], width=5
+    )
+
+
+def _carry_columns(carries: Sequence[Carry]) -> tuple[list[Any], ...]:
+    return _transposed(
+        [(place, one.metric.number, one.alias, one.day, one.first_slot, one.slot) for place, one in enumerate(carries)],
+        width=6,
+    )
+
+
+def _transposed(rows: Sequence[tuple[Any, ...]], *, width: int) -> tuple[list[Any], ...]:
+    return tuple([row[index] for row in rows] for index in range(width))

@@ -1,0 +1,76 @@
+"""/dead-letters: what could not be counted is seen with its reason, and can be replayed."""
+
+from redis.asyncio import Redis
+
+from meter import entry
+from store.account import Principal
+from store.db import Connection
+from tests.meter.test_dead_letter import good, put, spoilt
+from tests.server import Server
+
+NAME = "events:{0}"
+
+
+async def letter(api: Server, conn: Connection) -> str:
+    await api.aggregate()
+    return str(await conn.fetchval("select id from dead_letter order by id desc limit 1"))
+
+
+async def test_a_letter_says_what_it_holds_and_why(
+    api: Server, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    position = await put(redis, spoilt(account, "a", "bad"))
+    id_ = await letter(api, conn)
+
+    [listed] = (await api.get("/dead-letters")).body["items"]
+    reply = await api.get(f"/dead-letters/{id_}")
+
+    assert reply.status == 200
+    assert reply.body == listed
+    assert (listed["id"], listed["position"], listed["index"], listed["code"]) == (id_, position, 1, "UNCOUNTABLE")
+    assert (listed["attempts"], listed["replayedAt"]) == (1, None)
+    assert "CharacterNotInRepertoire" in listed["reason"]
+    assert [event["customerEventId"] for event in listed["events"]] == ["bad"]
+
+
+async def test_what_nobody_can_read_is_shown_without_its_content(api: Server, conn: Connection, redis: Redis) -> None:
+    await redis.xadd(NAME, {"blocks.1": b"\xc1"})
+
+    reply = await api.get(f"/dead-letters/{await letter(api, conn)}")
+
+    assert (reply.body["code"], reply.body["events"], reply.body["index"]) == ("UNREADABLE_ENTRY", None, None)
+
+
+async def test_a_replay_that_fails_says_why_and_one_that_works_counts(
+    api: Server, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    await put(redis, spoilt(account, "a", "bad"))
+    id_ = await letter(api, conn)
+    refused = await api.post(f"/dead-letters/{id_}/replay")
+    mended = good(account, "bad")
+    await conn.execute("update dead_letter set content = $1", entry.join([entry.encode_block(mended)]))
+
+    first = await api.post(f"/dead-letters/{id_}/replay")
+    again = await api.post(f"/dead-letters/{id_}/replay")
+
+    assert (refused.status, refused.codes) == (409, ["DEAD_LETTER_STAYS"])
+    assert "CharacterNotInRepertoire" in refused.body["error"]["message"]
+    assert first.status == again.status == 200
+    assert first.body == again.body
+    assert first.body["replayedAt"] is not None
+    assert (await api.get("/usage-events/bad")).status == 200
+    assert (await api.get("/dead-letters?replayed=false")).body["items"] == []
+
+
+async def test_letters_of_others_are_not_there(api: Server, conn: Connection, redis: Redis, account: Principal) -> None:
+    await put(redis, spoilt(account, "a", "bad"))
+    id_ = await letter(api, conn)
+    await conn.execute(
+        "with other as (insert into account (id, company_name, created_at, updated_at)"
+        " values (gen_random_uuid(), 'O', now(), now()) returning account)"
+        " update dead_letter set account = other.account from other"
+    )
+
+    assert (await api.get("/dead-letters")).body["items"] == []
+    assert (await api.get(f"/dead-letters/{id_}")).status == 404
+    assert (await api.post(f"/dead-letters/{id_}/replay")).status == 404

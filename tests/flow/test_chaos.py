@@ -1,0 +1,234 @@
+"""Every part is killed, cut off or starved while events come in; what was promised is counted exactly once.
+
+The short form has one round of each fault; `make chaos` runs the same with many (`--chaos`).
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.fleet import AGGREGATORS, ROOT, STREAMS, Fleet, Load, counted_exactly, kill, loaded
+
+pytestmark = pytest.mark.slow
+
+# Before, during and after a fault.
+SECONDS = 0.4
+# A disk without room: above a segment of the write-ahead log, below the table of events once it is filled.
+FILE_BYTES = 17 << 20
+FILL_EVENTS = 50_000
+
+BACKEND = """
+select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by random()
+limit 1
+"""
+
+
+@pytest.fixture(scope="module")
+def rounds(request: pytest.FixtureRequest) -> int:
+    return 30 if request.config.getoption("--chaos") else 1
+
+
+@pytest.fixture(scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    one = Fleet(tmp_path_factory.mktemp("fleet"))
+    try:
+        await one.start()
+        yield one
+    finally:
+        await one.stop()
+
+
+@pytest.fixture
+def load(fleet: Fleet) -> Load:
+    return Load(fleet, seed=5)
+
+
+async def some_time() -> None:
+    """The random moment that these tests are about."""
+    await asyncio.sleep(random.uniform(SECONDS / 2, SECONDS))  # noqa: S311
+
+
+async def test_processes_killed_at_random_lose_and_double_nothing(fleet: Fleet, load: Load, rounds: int) -> None:
+    async with loaded(load):
+        for _ in range(rounds):
+            await _kill_worker(fleet)
+            await _kill_aggregator(fleet)
+            await _kill_valkey(fleet)
+            await _kill_backend(fleet)
+            await _kill_postgres(fleet)
+        await some_time()
+
+    await counted_exactly(fleet)
+    assert load.accepted
+
+
+async def _kill_worker(fleet: Fleet) -> None:
+    await some_time()
+    number = random.randrange(len(fleet.workers))  # noqa: S311
+    await kill(fleet.workers[number])
+    fleet.workers[number] = await fleet.worker(number)
+    await fleet.answers(number)
+
+
+async def _kill_aggregator(fleet: Fleet) -> None:
+    await some_time()
+    number = random.randrange(len(fleet.aggregators))  # noqa: S311
+    await kill(fleet.aggregators[number])
+    fleet.aggregators[number] = await fleet.aggregator()
+
+
+async def _kill_valkey(fleet: Fleet) -> None:
+    await some_time()
+    os.kill(fleet.valkey.pid, signal.SIGKILL)
+    fleet.valkey.stop()
+    fleet.start_valkey()
+
+
+async def _kill_backend(fleet: Fleet) -> None:
+    await some_time()
+    async with fleet.connected() as conn:
+        pid = await conn.fetchval(BACKEND)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+
+async def _kill_postgres(fleet: Fleet) -> None:
+    await some_time()
+    os.kill(fleet.postgres.pid, signal.SIGKILL)
+    fleet.postgres.stop()
+    fleet.start_postgres()
+
+
+async def test_the_streams_of_dead_aggregators_are_taken_over(fleet: Fleet, load: Load, rounds: int) -> None:
+    for _ in range(rounds):
+        async with loaded(load):
+            await some_time()
+            for _ in range(AGGREGATORS - 1):
+                await kill(fleet.aggregators.pop(0))
+            await some_time()
+        # One is left, and counts what was theirs.
+        await counted_exactly(fleet)
+        async with loaded(load):
+            fleet.aggregators += [await fleet.aggregator() for _ in range(AGGREGATORS - 1)]
+            await some_time()
+            await _stop_in_order(fleet.aggregators.pop(0))
+            await some_time()
+        await counted_exactly(fleet)
+        fleet.aggregators.append(await fleet.aggregator())
+
+
+async def _stop_in_order(process: asyncio.subprocess.Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+
+
+async def test_a_network_that_is_cut_anywhere_loses_and_doubles_nothing(fleet: Fleet, load: Load, rounds: int) -> None:
+    pairs = [*fleet.proxies.values(), *fleet.doors[:1]]
+    async with loaded(load):
+        for _ in range(rounds):
+            for proxy in pairs:
+                proxy.pause()
+                await some_time()
+                proxy.flow()
+                await some_time()
+                proxy.pause()
+                await some_time()
+                proxy.cut()
+                await some_time()
+                proxy.flow()
+            await some_time()
+
+    await counted_exactly(fleet)
+
+
+async def test_a_full_disk_under_postgres_stops_counting_and_loses_nothing(
+    fleet: Fleet, load: Load, rounds: int
+) -> None:
+    filling = Load(fleet, seed=6, padding=400)
+    for number in range(FILL_EVENTS // 5_000):
+        await filling.batch(5_000, door=number % STREAMS)
+    await fleet.count()
+    for _ in range(rounds):
+        fleet.limit_files(FILE_BYTES)
+        await filling.batch(5_000)
+        async with loaded(load):
+            await asyncio.sleep(SECONDS * 3)
+        assert not await fleet.is_counted()
+        fleet.limit_files(None)
+        await counted_exactly(fleet)
+
+    assert set(load.statuses) <= {202, 503}
+    assert load.accepted
+
+
+async def test_a_stream_at_its_limit_refuses_and_recovers(fleet: Fleet, load: Load, rounds: int) -> None:
+    flood = Load(fleet, seed=7)
+    for _ in range(rounds):
+        for process in fleet.aggregators:
+            process.send_signal(signal.SIGSTOP)
+        for _ in range(1_500):
+            await flood.batch(1)
+            if 503 in flood.statuses:
+                break
+        async with loaded(load):
+            await some_time()
+            for process in fleet.aggregators:
+                process.send_signal(signal.SIGCONT)
+            await some_time()
+        await counted_exactly(fleet)
+
+    assert 503 in flood.statuses
+    # It goes on as soon as there is room.
+    flood.statuses.clear()
+    async with asyncio.timeout(20):
+        while 202 not in flood.statuses:
+            await flood.batch(10)
+            await asyncio.sleep(0.1)
+    await counted_exactly(fleet)
+
+
+async def test_redis_with_an_empty_disk_counts_nothing_again_and_goes_on(fleet: Fleet, load: Load, rounds: int) -> None:
+    for _ in range(rounds):
+        async with loaded(load):
+            await some_time()
+        await counted_exactly(fleet)
+        fleet.valkey.stop()
+        shutil.rmtree(fleet.folder / "valkey/data")
+        fleet.start_valkey()
+        async with loaded(load):
+            await some_time()
+        await counted_exactly(fleet)
+
+
+async def test_postgres_restored_from_a_base_backup_catches_up_from_the_streams(
+    fleet: Fleet, load: Load, rounds: int
+) -> None:
+    for _ in range(rounds):
+        async with loaded(load):
+            await some_time()
+            fleet.postgres.stop()
+            fleet.copy_database("backup")
+            fleet.start_postgres()
+            await some_time()
+        # Names that the backup does not know, counted and remembered by every aggregator.
+        await counted_exactly(fleet)
+        fleet.postgres.stop()
+        fleet.restore_database("backup")
+        fleet.start_postgres()
+
+        # Without a new event: the database is behind, and somebody has to notice.
+        await counted_exactly(fleet)
+        async with loaded(load):
+            await some_time()
+        await counted_exactly(fleet)
+
+    command = [sys.executable, "-m", "usance.cli", "verify", "--database-url", fleet.postgres.url]
+    verified = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert verified.returncode == 0, verified.stdout
