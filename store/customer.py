@@ -139,8 +139,9 @@ select id, legal_name, label, url, tax_status, status, address, contacts, custom
 from customer where account = $1 and id = $2
 """
 
-# The same, held until the end of the transaction, so that two changes at once do not lose one of them.
-_GET_FOR_UPDATE = f"{_GET} for update"
+# The same, held until the end of the transaction, so that two changes at once do not lose one of them. Not the stronger
+# `for update`: that would stop a child which names this customer as its parent, and two at once would deadlock.
+_GET_FOR_UPDATE = f"{_GET} for no key update"
 
 
 async def get(

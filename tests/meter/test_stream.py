@@ -85,6 +85,17 @@ async def test_a_stream_of_too_many_bytes_takes_nothing(redis: Redis) -> None:
         await to.append(b"\x01")
 
 
+async def test_the_size_is_that_of_all_entries_and_not_of_the_oldest(redis: Redis) -> None:
+    to = writing(redis)
+    for size in [100] * 50 + [100_000] * 50:
+        await to.append(bytes(size))
+
+    entries, used = await stream.size(redis, NAME)
+
+    assert entries == 100
+    assert 50 * 100_000 <= used <= 2 * 50 * 100_000
+
+
 async def test_a_full_stream_takes_events_again_once_it_is_trimmed(redis: Redis) -> None:
     to = writing(redis, entries_max=1)
     await to.append(b"\x01")
