@@ -145,7 +145,8 @@ class Fleet:
         try:
             yield conn
         finally:
-            await conn.close()
+            # Killing any backend ends them all, ours too: a polite goodbye might find nobody.
+            conn.terminate()
 
     async def is_counted(self) -> bool:
         """Whether everything in the streams is counted."""

@@ -268,5 +268,5 @@ async def start_over(conn: Connection, redis: Redis) -> None:
     await redis.flushall()
     await conn.execute(
         "truncate stream_position, event_key, event_version, usage_event, usage_alias, usage_slot, usage_day,"
-        " usage_unique, usage_metric, usage_metric_version"
+        " usage_unique, usage_metric, usage_metric_version cascade"
     )

@@ -162,7 +162,7 @@ async def test_any_interleaving_ends_as_a_fresh_fold(
     first: int,
 ) -> None:
     await redis.flushall()
-    await conn.execute(f"truncate {TABLES}")
+    await conn.execute(f"truncate {TABLES} cascade")
     world = World(pool, conn, redis, account)
     with first_piece(first):
         for what, how in actions:
