@@ -20,6 +20,9 @@ from tests.backfill import Loading, counts
 from tests.server import Server
 from tests.usage import NOW, called, definition, differences, drain, make_metric, measured, used
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 NOTHING = used("0", 0)
 
 

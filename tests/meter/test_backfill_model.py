@@ -17,6 +17,9 @@ from tests.backfill import Loading
 from tests.server import Server
 from tests.usage import aggregator, called, definition, differences, make_metric, measured, used
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 IDS = [f"e{number}" for number in range(6)]
 STEPS = 60
 CANCELLED = -1

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from store.account import Principal
@@ -20,6 +21,9 @@ from tests.usage import (
     states,
     used,
 )
+
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
 
 NAME = "events:{0}"
 

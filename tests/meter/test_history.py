@@ -12,6 +12,9 @@ from store.db import Connection, Pool
 from store.metric import StoredMetric
 from tests.usage import NOW, accept, aggregator, called, definition, differences, drain, make_metric, measured, used
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 STREAMS = ("events:{0}", "events:{1}")
 
 

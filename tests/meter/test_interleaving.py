@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -21,6 +22,9 @@ from store.db import Connection, Pool
 from store.metric import StoredMetric
 from store.usage import Question, Segment
 from tests.usage import NOW, UNBOUNDED, accept, aggregator, at, called, definition, differences, drain, make_metric
+
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
 
 AGGREGATIONS = ["COUNT", "SUM", "UNIQUE", "MAX", "MIN", "LATEST", "AVERAGE", "WEIGHTED"]
 TIMES = ["2025-03-01T10:14:59Z", "2025-03-01T10:14:59Z", "2025-03-01T10:15:00Z", "2025-03-02T00:00:00Z"]

@@ -19,6 +19,9 @@ from store.metric import StoredMetric
 from store.usage import Question, Segment
 from tests.usage import accept, aggregator, at, called, definition, differences, drain, make_metric
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 START = at("2025-03-08T22:00")
 MINUTES = 4 * 24 * 60
 AGGREGATIONS = {

@@ -17,6 +17,9 @@ from store.metric import StoredMetric
 from store.usage import Question, Segment, Usage
 from tests.usage import accept, aggregator, at, called, definition, drain, make_metric, measured
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 START = at("2025-03-08T22:00")
 MINUTES = 4 * 24 * 60
 

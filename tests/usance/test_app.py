@@ -21,6 +21,9 @@ from store import account as accounts
 from store.account import Principal
 from store.db import Connection
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 20
 STOP_SECONDS_MAX = 10

@@ -10,6 +10,9 @@ from runtime.errors import SettingsError
 from runtime.settings import Settings
 from usance import loop
 
+# Many databases or processes: left out of the inner loop.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("settings", "is_refused"),
