@@ -1,6 +1,6 @@
-"""Real servers for every test: one Postgres and one Valkey per worker process, one fresh database per test.
+"""Real servers for every test: one Postgres and one Valkey per worker process, an empty database per test.
 
-database_url, pool, conn    a clone of the migrated template, dropped after the test
+database_url, pool, conn    a database like the migrated template, emptied after the test
 redis_url, redis            the worker's Valkey, emptied before the test
 account                     a Principal that exists in the database
 """
@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
@@ -23,6 +22,7 @@ from runtime import embedded
 from runtime.server import Server
 from store import db
 from store.account import Principal
+from tests.database import Databases, url_of
 
 _numbers = count(1)
 
@@ -50,13 +50,9 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def url_of(server: Server, database: str) -> str:
-    return urlunsplit(urlsplit(server.url)._replace(path=f"/{database}"))
-
-
 @pytest.fixture(scope="session")
 async def admin(postgres_server: Server) -> AsyncIterator[db.Connection]:
-    conn = await asyncpg.connect(url_of(postgres_server, "postgres"))
+    conn = await asyncpg.connect(url_of(postgres_server.url, "postgres"))
     yield conn
     await conn.close()
 
@@ -64,23 +60,30 @@ async def admin(postgres_server: Server) -> AsyncIterator[db.Connection]:
 @pytest.fixture(scope="session")
 async def template(postgres_server: Server, admin: db.Connection) -> str:
     await admin.execute("create database template_migrated")
-    await db.migrate(url_of(postgres_server, "template_migrated"))
+    await db.migrate(url_of(postgres_server.url, "template_migrated"))
     return "template_migrated"
 
 
+@pytest.fixture(scope="session")
+async def databases(postgres_server: Server, admin: db.Connection, template: str) -> AsyncIterator[Databases]:
+    databases = Databases(admin, url=postgres_server.url, template=template)
+    yield databases
+    await databases.close()
+
+
 @pytest.fixture
-async def database_url(postgres_server: Server, admin: db.Connection, template: str) -> AsyncIterator[str]:
-    name = f"test_{next(_numbers)}"
-    await admin.execute(f"create database {name} template {template} strategy file_copy")
-    yield url_of(postgres_server, name)
-    await admin.execute(f"drop database {name} with (force)")
+async def database_url(postgres_server: Server, databases: Databases) -> AsyncIterator[str]:
+    name = await databases.take()
+    yield url_of(postgres_server.url, name)
+    await databases.give_back(name)
 
 
 @pytest.fixture
 async def empty_database_url(postgres_server: Server, admin: db.Connection) -> AsyncIterator[str]:
-    name = f"test_{next(_numbers)}"
+    """A database without tables."""
+    name = f"empty_{next(_numbers)}"
     await admin.execute(f"create database {name} strategy file_copy")
-    yield url_of(postgres_server, name)
+    yield url_of(postgres_server.url, name)
     await admin.execute(f"drop database {name} with (force)")
 
 
