@@ -25,6 +25,7 @@ from meter import batch, count, dead_letter, entry, live, retention, stream
 from meter.batch import Batch
 from meter.count import Numbers, Outcome
 from meter.entry import Block
+from meter.recent import Recent
 from meter.retention import Retention
 from runtime import process, telemetry
 from runtime.settings import Settings
@@ -41,6 +42,8 @@ _ENTRIES_MAX = 8_192
 _READ_BYTES = 32 * 1024 * 1024
 # Names are cheap to look up again, memory is not.
 _NAMES_MAX = 2_000_000
+# About 80 bytes each, twice.
+_RECENT_IDS = 200_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
 _TRIM_EVERY = timedelta(seconds=1)
@@ -62,6 +65,7 @@ class Aggregator:
             bytes_max=settings.stream_bytes_max // 2,
         )
         self._numbers: Numbers = defaultdict(dict)
+        self._recent = Recent(ids_max=_RECENT_IDS)
         self._names = 0
         self._incarnation = ""
         self._positions: dict[str, str] = {}
@@ -138,7 +142,7 @@ class Aggregator:
     ) -> Sequence[Outcome]:
         is_sharded = len(self._streams) > 1
         if not is_isolating:
-            return [await count.count(conn, found, numbers=self._numbers, is_sharded=is_sharded)]
+            return [await count.count(conn, found, numbers=self._numbers, is_sharded=is_sharded, recent=self._recent)]
         isolated = await dead_letter.isolate(
             conn, found, numbers=self._numbers, is_sharded=is_sharded, letters_max=self._letters_max
         )

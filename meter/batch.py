@@ -13,7 +13,7 @@ import msgspec
 
 from meter import entry
 from meter.entry import KEY_BYTES, Block
-from store import stream_position
+from store import event_key, stream_position
 
 Order: TypeAlias = tuple[int, int, int]
 
@@ -71,10 +71,11 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
         milliseconds, sequence = stream_position.order(entry_id)
         first = len(digests)
         for block in found:
-            keys = [block.keys[at : at + KEY_BYTES] for at in range(0, len(block.keys), KEY_BYTES)]
+            joined = block.keys
+            keys = [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
             place = len(digests)
             blocks.append(Placed(block, milliseconds, sequence, first_index + place - first, place, keys))
-            account = block.account.to_bytes(4, "big")
+            account = event_key.identity(block.account, b"")
             identities.extend([account + key for key in keys])
             digests.extend(block.digests)
     return Batch(

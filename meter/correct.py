@@ -8,21 +8,21 @@ nothing else is read or written. A plain retry costs one look at its key.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from meter import version
 from meter.batch import Batch
+from meter.recent import Recent
 from meter.version import Item, Walk
 from store import event, event_key, event_version
 from store.db import Connection
 from store.event import Version
 from store.event_key import Claims, Known
 from store.event_version import CANCELLATION
-
-_ACCOUNT_BYTES = 4
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,24 +55,47 @@ class _Id(msgspec.Struct, frozen=True):
     has_history: bool = False
 
 
-async def settle(conn: Connection, batch: Batch, *, first_no: int, is_sharded: bool) -> Settled:
+async def settle(
+    conn: Connection, batch: Batch, *, first_no: int, is_sharded: bool, recent: Recent | None = None
+) -> Settled:
     """Claim the batch's ids and let corrections take effect on ids and stored versions.
 
     `is_sharded`: other streams exist, so something that was received earlier may still arrive.
     """
-    ids = {identity: _fresh(batch, places, first_no) for identity, places in _repeated(batch).items()}
-    claims = _claims(batch, ids, first_no=first_no)
-    claimed = await event_key.claim(conn, claims.columns, is_contended=is_sharded)
-    known = {claims.identities[one.place]: one for one in claimed}
+    last = dict(zip(batch.identities, range(batch.events), strict=True))
+    ids = {identity: _fresh(batch, places, first_no) for identity, places in _repeated(batch, last).items()}
+    claims = _claims(batch, last, ids, first_no=first_no)
+    if is_sharded or recent is None:
+        # Two who claim the same ids must do so in one order, which is that of the keys.
+        known = await _claim(conn, claims, is_contended=is_sharded)
+    else:
+        known = await _claim_by(recent, conn, claims)
     duplicates = await _meet(conn, batch, known, ids=ids, first_no=first_no, is_sharded=is_sharded)
     await _correct(conn, ids)
     await event_version.add(conn, list(_history(ids, is_sharded=is_sharded)))
     return _settled(ids, duplicates)
 
 
-class _Claiming(msgspec.Struct, frozen=True):
-    identities: list[bytes]
-    columns: Claims
+async def _claim(conn: Connection, claims: Claims, *, is_contended: bool) -> dict[bytes, Known]:
+    claimed = await event_key.claim(conn, claims, is_contended=is_contended)
+    return {claims.identities[one.place]: one for one in claimed}
+
+
+async def _claim_by(recent: Recent, conn: Connection, claims: Claims) -> dict[bytes, Known]:
+    """The same for ids that nobody else claims now, split into those that will be new and the others."""
+    seen = recent.among(claims.identities)
+    recent.learn(claims.identities)
+    if not recent.is_trusted():
+        return await _claim(conn, claims, is_contended=False)
+    is_new = [identity not in seen for identity in claims.identities]
+    try:
+        async with conn.transaction():
+            await event_key.add(conn, claims.only(is_new) if seen else claims)
+    except asyncpg.UniqueViolationError:
+        recent.was_wrong()
+        return await _claim(conn, claims, is_contended=False)
+    recent.was_right()
+    return await _claim(conn, claims.only([not one for one in is_new]), is_contended=False) if seen else {}
 
 
 async def _meet(
@@ -164,8 +187,10 @@ async def _correct(conn: Connection, ids: Mapping[bytes, _Id]) -> None:
         if one.stored is not None and (state := _state(one.walk, one.stored.event_no)) != one.stored.state:
             states.append((_pair(identity)[0], one.stored.event_no, state))
     if moved:
+        moved.sort(key=_first)
+        identities, items = [identity for identity, _ in moved], [item for _, item in moved]
         await event_key.correct(
-            conn, _columns([(*_split(identity), item) for identity, item in sorted(moved, key=_first)])
+            conn, Claims(identities, [item.event_no for item in items], [item.digest for item in items])
         )
     await event.set_states(conn, states)
 
@@ -215,17 +240,19 @@ def _state(walk: Walk, event_no: int) -> str:
     return event.CANCELLED if walk.is_cancelled else event.LIVE
 
 
-def _repeated(batch: Batch) -> dict[bytes, list[int]]:
-    """The places of identities that stand in the batch more than once, or are cancelled there."""
-    cancelled: set[bytes] = set()
+def _repeated(batch: Batch, last: Mapping[bytes, int]) -> dict[bytes, list[int]]:
+    """The places of identities that stand in the batch more than once, or are cancelled there. `last`: of each."""
+    found: set[bytes] = set()
+    if len(last) < batch.events:
+        found |= {identity for place, identity in enumerate(batch.identities) if last[identity] != place}
     if CANCELLATION in batch.digests:
-        cancelled = {batch.identities[place] for place, one in enumerate(batch.digests) if one == CANCELLATION}
-    if not cancelled and len(set(batch.identities)) == len(batch.identities):
-        return {}
-    places: defaultdict[bytes, list[int]] = defaultdict(list)
-    for place, identity in enumerate(batch.identities):
-        places[identity].append(place)
-    return {identity: found for identity, found in places.items() if len(found) > 1 or identity in cancelled}
+        found |= {batch.identities[place] for place, one in enumerate(batch.digests) if one == CANCELLATION}
+    places: dict[bytes, list[int]] = {identity: [] for identity in found}
+    if found:
+        for place, identity in enumerate(batch.identities):
+            if identity in places:
+                places[identity].append(place)
+    return places
 
 
 def _fresh(batch: Batch, places: Sequence[int], first_no: int) -> _Id:
@@ -248,42 +275,24 @@ def _items(batch: Batch, places: Iterable[int], first_no: int) -> list[Item]:
     ]
 
 
-def _claims(batch: Batch, ids: Mapping[bytes, _Id], *, first_no: int) -> _Claiming:
+def _claims(batch: Batch, last: Mapping[bytes, int], ids: Mapping[bytes, _Id], *, first_no: int) -> Claims:
     """What each identity's key shall name if it is new."""
-    places = dict(zip(batch.identities, range(batch.events), strict=True))
-    places |= {
+    stands = {
         identity: one.walk.standing.event_no - first_no
         for identity, one in ids.items()
         if one.walk.standing is not None
     }
-    identities = sorted(places)
-    live = [places[identity] for identity in identities]
-    columns = Claims(
-        accounts=[int.from_bytes(identity[:_ACCOUNT_BYTES], "big") for identity in identities],
-        keys=b"".join([identity[_ACCOUNT_BYTES:] for identity in identities]),
-        numbers=[first_no + place for place in live],
-        digests=[batch.digests[place] for place in live],
-    )
-    return _Claiming(identities, columns)
-
-
-def _columns(moved: Collection[tuple[int, bytes, Item]]) -> Claims:
-    return Claims(
-        accounts=[account for account, _, _ in moved],
-        keys=b"".join(key for _, key, _ in moved),
-        numbers=[item.event_no for _, _, item in moved],
-        digests=[item.digest for _, _, item in moved],
-    )
+    identities = sorted(last)
+    places = [last[identity] for identity in identities]
+    if stands:
+        places = [stands.get(identity, place) for identity, place in zip(identities, places, strict=True)]
+    return Claims(identities, [first_no + place for place in places], [batch.digests[place] for place in places])
 
 
 def _first(moved: tuple[bytes, Item]) -> bytes:
     return moved[0]
 
 
-def _split(identity: bytes) -> tuple[int, bytes]:
-    return int.from_bytes(identity[:_ACCOUNT_BYTES], "big"), identity[_ACCOUNT_BYTES:]
-
-
 def _pair(identity: bytes) -> tuple[int, UUID]:
-    account, key = _split(identity)
+    account, key = event_key.split(identity)
     return account, UUID(bytes=key)

@@ -9,13 +9,17 @@ Locks are taken in one order (position, aliases, ids, counters), each sorted: ag
 deadlock.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import compress
 
 import msgspec
 
 from meter import correct, fold
 from meter.batch import Batch, Placed
 from meter.correct import Settled
+from meter.fold import Occurrences
+from meter.recent import Recent
 from store import counter, counting, event, usage_alias
 from store.counter import Deltas
 from store.counting import Counting
@@ -39,14 +43,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[tuple[int, str], int]
 
 
-async def count(conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded: bool) -> Outcome:
+async def count(
+    conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded: bool, recent: Recent | None = None
+) -> Outcome:
     """Count a batch. Everything it does becomes true with the caller's commit, or nothing."""
     if batch.events > event.NUMBERS_PER_BLOCK:
         raise AssertionError(f"{batch.events} events in one batch")
     known = await counting.hold(conn, {placed.block.account for placed in batch.blocks})
     aliases = await usage_alias.intern(conn, _unnumbered(batch, numbers))
     first_no = await event.take_numbers(conn)
-    settled = await correct.settle(conn, batch, first_no=first_no, is_sharded=is_sharded)
+    settled = await correct.settle(conn, batch, first_no=first_no, is_sharded=is_sharded, recent=recent)
     received = [_received(placed, first_no, settled, numbers=numbers, aliases=aliases) for placed in batch.blocks]
     await event.save(conn, received, unstored=settled.unstored, states=settled.states)
     await counter.merge(conn, _fold(received, settled, known), counting=known)
@@ -64,9 +70,9 @@ def _unnumbered(batch: Batch, numbers: Numbers) -> set[tuple[int, str]]:
     found: set[tuple[int, str]] = set()
     for placed in batch.blocks:
         account = placed.block.account
+        known = numbers.get(account, {})
         # A cancellation names nobody.
-        names = set(placed.block.aliases) - numbers.get(account, {}).keys() - {""}
-        found.update((account, alias) for alias in names)
+        found.update([(account, name) for name in placed.block.alias_names if name not in known and name])
     return found
 
 
@@ -75,8 +81,10 @@ def _received(
 ) -> Received:
     block = placed.block
     known = numbers.get(block.account, {})
-    names = {name: known[name] if name in known else aliases[block.account, name] for name in {*block.aliases} - {""}}
-    names[""] = _NOBODY
+    named = [
+        (known[name] if name in known else aliases[block.account, name]) if name else _NOBODY
+        for name in block.alias_names
+    ]
     first = first_no + placed.first_place
     return Received(
         account=block.account,
@@ -87,14 +95,15 @@ def _received(
         first_no=first,
         keys=placed.keys,
         ids=block.ids,
-        aliases=[names[name] for name in block.aliases],
-        types=block.types,
+        aliases=[named[place] for place in block.alias_places],
+        type_names=block.type_names,
+        types=block.type_places,
         timestamps=_timestamps(block.timestamps, first, settled.retimed),
         properties=block.properties,
     )
 
 
-def _timestamps(timestamps: list[int], first_no: int, retimed: Mapping[int, int]) -> list[int]:
+def _timestamps(timestamps: Sequence[int], first_no: int, retimed: Mapping[int, int]) -> Sequence[int]:
     if not retimed:
         return timestamps
     return [retimed.get(event_no, timestamp) for event_no, timestamp in enumerate(timestamps, first_no)]
@@ -102,20 +111,36 @@ def _timestamps(timestamps: list[int], first_no: int, retimed: Mapping[int, int]
 
 def _fold(received: Sequence[Received], settled: Settled, known: Mapping[int, Counting]) -> Deltas:
     deltas = Deltas()
-    dead = settled.unstored | settled.states.keys()
     rules = {account: fold.rules(one.metrics) for account, one in known.items()}
+    living: defaultdict[int, list[Received]] = defaultdict(list)
     for one in received:
-        fold.fold(deltas, rules[one.account], account=one.account, events=_living(one, dead))
+        living[one.account].append(one)
+    dead = settled.unstored | settled.states.keys()
+    for account, blocks in living.items():
+        fold.fold(deltas, rules[account], account=account, events=_occurrences(blocks, dead))
     for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
         for old in versions:
-            one_: fold.Occurrence = (old.event_no, old.alias, old.event_type, old.timestamp, old.properties)
-            fold.fold(deltas, rules[old.account], account=old.account, events=[one_], sign=sign)
+            again = fold.occurrences([(old.event_no, old.alias, old.event_type, old.timestamp, old.properties)])
+            fold.fold(deltas, rules[old.account], account=old.account, events=again, sign=sign)
     return deltas
 
 
-def _living(one: Received, dead: frozenset[int]) -> Iterable[fold.Occurrence]:
-    numbers = range(one.first_no, one.first_no + len(one.types))
-    events = zip(numbers, one.aliases, one.types, one.timestamps, one.properties, strict=True)
-    if not dead:
-        return events
-    return (event for event in events if event[0] not in dead)
+def _occurrences(blocks: Sequence[Received], dead: frozenset[int]) -> Occurrences:
+    """What lives of these blocks, one after the other."""
+    found = Occurrences([], [], [], [], [])
+    for one in blocks:
+        numbers = range(one.first_no, one.first_no + len(one.keys))
+        names = one.type_names
+        types = [names[0]] * len(numbers) if len(names) == 1 else [names[place] for place in one.types]
+        if dead.isdisjoint(numbers):
+            found.extend(numbers, one.aliases, types, one.timestamps, one.properties)
+            continue
+        lives = [number not in dead for number in numbers]
+        found.extend(
+            compress(numbers, lives),
+            compress(one.aliases, lives),
+            compress(types, lives),
+            compress(one.timestamps, lives),
+            compress(one.properties, lives),
+        )
+    return found

@@ -190,9 +190,9 @@ def _shown(block: Block, place: int) -> dict[str, Any]:
     key = block.keys[entry.KEY_BYTES * place : entry.KEY_BYTES * (place + 1)]
     return {
         "id": identity.public_id(key),
-        "customerEventId": block.ids[place] or str(identity.public_id(key)),
-        "customerAlias": block.aliases[place],
-        "eventType": block.types[place],
+        "customerEventId": block.ids.get(place) or str(identity.public_id(key)),
+        "customerAlias": block.alias_names[block.alias_places[place]],
+        "eventType": block.type_names[block.type_places[place]],
         "eventTimestamp": event.instant(block.timestamps[place]),
         "eventProperties": block.properties[place].decode(errors="replace"),
     }

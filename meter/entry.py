@@ -1,14 +1,18 @@
 """What a stream entry holds: blocks of events as columns, in msgpack. Pure.
 
     entry = [block, block, ...]     one block per request that shared the flush
-    block = [account, received_at, keys, digests, ids, aliases, types, timestamps, untimed, properties]
+    block = [account, received_at, keys, digests, ids, alias names, aliases, type names, types, timestamps, untimed,
+             properties]
 
-Columns instead of a record per event: the aggregator hands most of them on as they are. Everything was validated when
-it came in; nothing is checked again.
+Columns instead of a record per event: the aggregator hands most of them on as they are. Numbers are packed as the
+machine has them, a name stands once with its place beside each event: so that an event costs a decoder one object, its
+properties, instead of ten. Everything was validated when it came in; nothing is checked again.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from typing import Final
 
 import msgspec
 
@@ -19,6 +23,10 @@ from meter.event import Event
 KEY_BYTES = 16
 # The numbers of accounts are 4 bytes in Postgres.
 _ACCOUNT_MAX = 1 << 31
+# How array and memoryview call 8 bytes with a sign, and 2 bytes without one: a request has 10,000 events at most.
+_LONG: Final = "q"
+_PLACE: Final = "H"
+_LONG_BYTES, _PLACE_BYTES = 8, 2
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -27,34 +35,94 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     account: int
     received_at: int
     keys: bytes
-    digests: list[int]
-    # None: the id is the key itself.
-    ids: list[str | None]
-    aliases: list[str]
-    types: list[str]
-    timestamps: list[int]
+    packed_digests: bytes
+    # By place; an id that is not here is the key itself.
+    ids: dict[int, str]
+    alias_names: list[str]
+    packed_aliases: bytes
+    type_names: list[str]
+    packed_types: bytes
+    packed_timestamps: bytes
     # The places of events whose timestamp is the time of receipt.
     untimed: list[int]
     properties: list[bytes]
 
     def __len__(self) -> int:
-        return len(self.types)
+        return len(self.properties)
+
+    @property
+    def digests(self) -> "memoryview[int]":
+        """A digest for each event."""
+        return memoryview(self.packed_digests).cast(_LONG)
+
+    @property
+    def timestamps(self) -> "memoryview[int]":
+        """An instant for each event."""
+        return memoryview(self.packed_timestamps).cast(_LONG)
+
+    @property
+    def alias_places(self) -> "memoryview[int]":
+        """Where among the names the alias of each event stands."""
+        return memoryview(self.packed_aliases).cast(_PLACE)
+
+    @property
+    def type_places(self) -> "memoryview[int]":
+        """Where among the names the type of each event stands."""
+        return memoryview(self.packed_types).cast(_PLACE)
 
 
 def block(events: Sequence[Event], *, account: int, received_at: int) -> Block:
     """The columns of these events."""
-    return Block(
+    return pack(
         account=account,
         received_at=received_at,
         keys=b"".join(map(attrgetter("key"), events)),
         digests=[event.digest for event in events],
-        ids=[None if identity.is_id(event.key) else event.customer_event_id for event in events],
+        ids={place: event.customer_event_id for place, event in enumerate(events) if not identity.is_id(event.key)},
         aliases=[event.customer_alias for event in events],
         types=[event.event_type for event in events],
         timestamps=[event.timestamp for event in events],
-        untimed=[index for index, event in enumerate(events) if not event.has_own_timestamp],
+        untimed=[place for place, event in enumerate(events) if not event.has_own_timestamp],
         properties=[event.properties for event in events],
     )
+
+
+def pack(  # noqa: PLR0913 - one argument for each column
+    *,
+    account: int,
+    received_at: int,
+    keys: bytes,
+    digests: Sequence[int],
+    ids: Mapping[int, str],
+    aliases: Sequence[str],
+    types: Sequence[str],
+    timestamps: Sequence[int],
+    untimed: Sequence[int],
+    properties: Sequence[bytes],
+) -> Block:
+    """A block of columns that say something about each event."""
+    alias_names, packed_aliases = _places(aliases)
+    type_names, packed_types = _places(types)
+    return Block(
+        account=account,
+        received_at=received_at,
+        keys=keys,
+        packed_digests=array(_LONG, digests).tobytes(),
+        ids=dict(ids),
+        alias_names=alias_names,
+        packed_aliases=packed_aliases,
+        type_names=type_names,
+        packed_types=packed_types,
+        packed_timestamps=array(_LONG, timestamps).tobytes(),
+        untimed=list(untimed),
+        properties=list(properties),
+    )
+
+
+def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
+    """Each text once, and where the text of each event stands among them."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(texts))}
+    return list(names), array(_PLACE, map(names.__getitem__, texts)).tobytes()
 
 
 def cut(events: Block, start: int, stop: int) -> Block:
@@ -62,11 +130,11 @@ def cut(events: Block, start: int, stop: int) -> Block:
     return msgspec.structs.replace(
         events,
         keys=events.keys[KEY_BYTES * start : KEY_BYTES * stop],
-        digests=events.digests[start:stop],
-        ids=events.ids[start:stop],
-        aliases=events.aliases[start:stop],
-        types=events.types[start:stop],
-        timestamps=events.timestamps[start:stop],
+        packed_digests=events.packed_digests[_LONG_BYTES * start : _LONG_BYTES * stop],
+        ids={place - start: id_ for place, id_ in events.ids.items() if start <= place < stop},
+        packed_aliases=events.packed_aliases[_PLACE_BYTES * start : _PLACE_BYTES * stop],
+        packed_types=events.packed_types[_PLACE_BYTES * start : _PLACE_BYTES * stop],
+        packed_timestamps=events.packed_timestamps[_LONG_BYTES * start : _LONG_BYTES * stop],
         untimed=[place - start for place in events.untimed if start <= place < stop],
         properties=events.properties[start:stop],
     )
@@ -74,12 +142,20 @@ def cut(events: Block, start: int, stop: int) -> Block:
 
 def is_sound(events: Block) -> bool:
     """Whether the columns belong together, so that the block can be cut."""
-    columns = (events.digests, events.ids, events.aliases, events.timestamps, events.properties)
+    size = len(events)
+    lengths = (
+        (events.keys, KEY_BYTES),
+        (events.packed_digests, _LONG_BYTES),
+        (events.packed_timestamps, _LONG_BYTES),
+        (events.packed_aliases, _PLACE_BYTES),
+        (events.packed_types, _PLACE_BYTES),
+    )
     return (
-        0 < len(events) == len(events.keys) // KEY_BYTES
-        and len(events.keys) % KEY_BYTES == 0
-        and all(len(column) == len(events) for column in columns)
-        and all(0 <= place < len(events) for place in events.untimed)
+        size > 0
+        and all(len(column) == size * width for column, width in lengths)
+        and all(0 <= place < size for place in (*events.untimed, *events.ids))
+        and max(events.alias_places) < len(events.alias_names)
+        and max(events.type_places) < len(events.type_names)
         and 0 < events.account < _ACCOUNT_MAX
     )
 

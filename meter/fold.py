@@ -5,38 +5,79 @@ all through `fold`, so that they cannot disagree. Sums are exact: integers stay 
 rating.number.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any, TypeAlias
 
 import msgspec
 
 from rating import metric, number
-from rating.metric import Aggregation, Counted, Metric
+from rating.metric import Aggregation, Counted, Metric, Properties
 from store import counter
 from store.bucket import SLOT_MICROSECONDS
 from store.counter import Deltas
 
-# Event number, alias number, event type, microseconds since 1970, canonical JSON.
-Occurrence: TypeAlias = tuple[int, int, str, int, bytes | str]
 Rules: TypeAlias = "Mapping[str, tuple[Rule, ...]]"
+# Alias number, quarter hour and group: 0 where nothing is grouped, else its text.
+_Place: TypeAlias = tuple[int, int, int | str]
+
+
+class Occurrences(msgspec.Struct, frozen=True):
+    """What happened, as columns: event numbers, alias numbers, types, microseconds since 1970, canonical JSON."""
+
+    numbers: list[int]
+    aliases: list[int]
+    types: list[str]
+    timestamps: list[int]
+    properties: list[bytes]
+
+    def extend(
+        self,
+        numbers: Iterable[int],
+        aliases: Iterable[int],
+        types: Iterable[str],
+        timestamps: Iterable[int],
+        properties: Iterable[bytes],
+    ) -> None:
+        """Let more follow."""
+        self.numbers.extend(numbers)
+        self.aliases.extend(aliases)
+        self.types.extend(types)
+        self.timestamps.extend(timestamps)
+        self.properties.extend(properties)
+
+    def of_type(self, event_type: str) -> "Occurrences":
+        """Those of a type."""
+        if self.types.count(event_type) == len(self.types):
+            return self
+        chosen = [one == event_type for one in self.types]
+        return Occurrences(
+            list(compress(self.numbers, chosen)),
+            list(compress(self.aliases, chosen)),
+            list(compress(self.types, chosen)),
+            list(compress(self.timestamps, chosen)),
+            list(compress(self.properties, chosen)),
+        )
+
+
+def occurrences(events: Iterable[tuple[int, int, str, int, str]]) -> Occurrences:
+    """The columns of stored events: number, alias number, type, microseconds since 1970, JSON."""
+    found = Occurrences([], [], [], [], [])
+    for event_no, alias, event_type, at, properties in events:
+        found.extend([event_no], [alias], [event_type], [at], [properties.encode()])
+    return found
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A metric, ready to count: its number, what an event adds, and what becomes of that."""
+    """A metric, ready to count."""
 
-    number: int
-    take: metric.Rule
-    reads_properties: bool
+    metric: Metric
+    take: Callable[[Properties], Counted | None]
     is_sum: bool
     is_unique: bool
-    # Whether any of the following matters: one look for each event instead of three.
-    is_rare: bool
-    is_span: bool
-    # Events of these numbers wait for the loop that folds history.
-    folded_to: int
-    born_no: int
-    group_by: tuple[str, ...]
+    # Whether every event of the type counts, and nothing but how many there are matters.
+    is_count: bool
 
 
 def rules(metrics: Iterable[Metric]) -> Rules:
@@ -44,92 +85,116 @@ def rules(metrics: Iterable[Metric]) -> Rules:
     found: dict[str, tuple[Rule, ...]] = {}
     for one in metrics:
         ready = Rule(
-            number=one.number,
+            metric=one,
             take=metric.rule(one),
-            reads_properties=one.reads_properties,
             is_sum=one.aggregation in {Aggregation.SUM, Aggregation.AVERAGE},
             is_unique=one.aggregation is Aggregation.UNIQUE,
-            is_span=not one.is_additive,
-            is_rare=bool(one.group_by) or not one.is_complete or not one.is_additive,
-            folded_to=one.folded_to,
-            born_no=one.born_no,
-            group_by=one.group_by,
+            is_count=one.aggregation is Aggregation.COUNT and one.is_complete and not one.reads_properties,
         )
         found[one.event_type] = (*found.get(one.event_type, ()), ready)
     return found
 
 
-def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Iterable[Occurrence], sign: int = 1) -> None:
-    """Add one account's events to the differences, or take them back with sign -1."""
-    cells = deltas.cells
-    for event_no, alias, event_type, timestamp, properties in events:
-        slot = timestamp // SLOT_MICROSECONDS
-        decoded: metric.Properties | None = None
-        for rule in wanted.get(event_type, ()):
-            if decoded is None and rule.reads_properties:
-                decoded = metric.decode_properties(properties)
-            found = rule.take(decoded or _NONE)
-            if found is None:
+def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Occurrences, sign: int = 1) -> None:
+    """Add one account's events to the differences, or take them back with sign -1.
+
+    Metric by metric and column by column: half the cost of going event by event.
+    """
+    for event_type in {*events.types} & wanted.keys():
+        found = events.of_type(event_type)
+        slots = [at // SLOT_MICROSECONDS for at in found.timestamps]
+        properties: Sequence[Properties] = ()
+        for rule in wanted[event_type]:
+            if rule.is_count:
+                counts = Counter(zip(found.aliases, slots, strict=True))
+                _add(deltas, rule, account, {(*spot, 0): [count, None] for spot, count in counts.items()}, sign)
                 continue
-            if rule.is_rare:
-                _fold_rare(deltas, rule, found, (event_no, account, alias, slot, timestamp), decoded, sign=sign)
-                continue
-            key = (account, rule.number, alias, slot, 0)
-            cell = cells.get(key)
-            if cell is None:
-                cell = cells[key] = [0, 0 if rule.is_sum else None]
-            cell[0] += sign
-            if rule.is_sum:
-                cell[1] = _plus(cell[1], found, sign)
-            elif rule.is_unique:
-                _add_member(deltas, key, found, sign)
+            if rule.metric.reads_properties and not properties:
+                properties = metric.decode_all(found.properties)
+            _fold(deltas, rule, account, found, (slots, properties), sign)
 
 
-def _fold_rare(
+def _fold(
     deltas: Deltas,
     rule: Rule,
-    found: Counted,
-    place: tuple[int, int, int, int, int],
-    properties: metric.Properties | None,
-    *,
+    account: int,
+    found: Occurrences,
+    read: tuple[Sequence[int], Sequence[Properties]],
     sign: int,
 ) -> None:
-    """The same for what is not hot: young metrics, groups, and what does not add up."""
-    event_no, account, alias, slot, timestamp = place
-    if rule.folded_to <= event_no < rule.born_no:
+    """One metric that looks into events. `read`: what was read of them before, for all metrics."""
+    slots, properties = read
+    taken: list[Counted | None] = [rule.take(one) for one in properties] if properties else [1] * len(slots)
+    if not rule.metric.is_complete:
+        # Events of these numbers wait for the loop that folds history.
+        waiting = range(rule.metric.folded_to, rule.metric.born_no)
+        taken = [None if one in waiting else value for one, value in zip(found.numbers, taken, strict=True)]
+    groups: Sequence[int | str] = [0] * len(slots)
+    if rule.metric.group_by:
+        groups = metric.groups(rule.metric.group_by, properties)
+    places = list(zip(found.aliases, slots, groups, strict=True))
+    if not rule.metric.is_additive:
+        _add_points(deltas, (account, rule.metric.number), found, (places, taken), sign)
         return
-    group: Any = _group(deltas, account, rule.group_by, properties) if rule.group_by else 0
-    key = (account, rule.number, alias, slot, group)
-    if rule.is_span and not isinstance(found, str):
+    if rule.is_unique:
+        _add_members(deltas, (account, rule.metric.number), places, taken, sign)
+    _add(deltas, rule, account, _cells(places, taken, is_sum=rule.is_sum), sign)
+
+
+def _cells(places: Sequence[_Place], taken: Sequence[Any], *, is_sum: bool) -> dict[_Place, list[Any]]:
+    """How many events were counted at each place, and what they add up to."""
+    cells: dict[_Place, list[Any]] = {}
+    for place, value in zip(places, taken, strict=True):
+        if value is None:
+            continue
+        cell = cells.get(place)
+        if cell is None:
+            cells[place] = [1, value]
+            continue
+        cell[0] += 1
+        if is_sum:
+            # Decimals never with an operator: that would round to the ambient precision.
+            cell[1] = cell[1] + value if type(value) is type(cell[1]) is int else number.add(cell[1], value)
+    return cells
+
+
+def _add(deltas: Deltas, rule: Rule, account: int, cells: Mapping[_Place, Sequence[Any]], sign: int) -> None:
+    for place, (events, total) in cells.items():
+        if place[2]:
+            deltas.groups.add((account, str(place[2])))
+        cell = deltas.cells.setdefault((account, rule.metric.number, *place), [0, 0 if rule.is_sum else None])
+        cell[0] += sign * events
+        if rule.is_sum:
+            # Not even a sign with an operator: that would round as well.
+            cell[1] = counter.add(cell[1], total) if sign > 0 else number.subtract(cell[1], total)
+
+
+def _add_members(
+    deltas: Deltas,
+    of: tuple[int, int],
+    places: Sequence[_Place],
+    taken: Sequence[Counted | None],
+    sign: int,
+) -> None:
+    """`of`: account and metric."""
+    for (place, value), events in Counter(zip(places, taken, strict=True)).items():
+        if value is not None:
+            member = (*of, *place, counter.member_value(str(value)))
+            deltas.members[member] = deltas.members.get(member, 0) + sign * events
+
+
+def _add_points(
+    deltas: Deltas,
+    of: tuple[int, int],
+    found: Occurrences,
+    placed: tuple[Sequence[_Place], Sequence[Counted | None]],
+    sign: int,
+) -> None:
+    """`of`: account and metric."""
+    for event_no, at, place, value in zip(found.numbers, found.timestamps, *placed, strict=True):
+        if value is None or isinstance(value, str):
+            continue
+        if place[2]:
+            deltas.groups.add((of[0], str(place[2])))
         # What came stands first, what went second.
-        deltas.points.setdefault(key, ([], []))[sign < 0].append((timestamp, event_no, found))
-        return
-    cell = deltas.cells.setdefault(key, [0, 0 if rule.is_sum else None])
-    cell[0] += sign
-    if rule.is_sum:
-        cell[1] = _plus(cell[1], found, sign)
-    elif rule.is_unique:
-        _add_member(deltas, key, found, sign)
-
-
-def _add_member(deltas: Deltas, key: counter.Slot, found: Counted, sign: int) -> None:
-    member = (*key, counter.member_value(str(found)))
-    deltas.members[member] = deltas.members.get(member, 0) + sign
-
-
-def _group(deltas: Deltas, account: int, names: Sequence[str], properties: metric.Properties | None) -> str:
-    group = metric.group(names, properties or _NONE)
-    deltas.groups.add((account, group))
-    return group
-
-
-def _plus(total: counter.Sum, found: Counted, sign: int) -> counter.Sum:
-    if isinstance(found, int) and isinstance(total, int):
-        return total + sign * found
-    if isinstance(found, str):
-        raise TypeError(found)
-    # Never with an operator: that would round to the ambient precision.
-    return number.add(total, found) if sign > 0 else number.subtract(total, found)
-
-
-_NONE: metric.Properties = MappingProxyType({})
+        deltas.points.setdefault((*of, *place), ([], []))[sign < 0].append((at, event_no, value))

@@ -67,7 +67,7 @@ async def _fold_piece(conn: Connection, account: int, of: Metric, *, known: Coun
     )
     after = msgspec.structs.replace(of, folded_to=of.born_no if go_on is None else go_on)
     deltas = Deltas()
-    fold.fold(deltas, fold.rules([after]), account=account, events=events)
+    fold.fold(deltas, fold.rules([after]), account=account, events=fold.occurrences(events))
     # A quarter hour that is counted again must see this piece, and nothing behind it.
     await counter.merge(conn, deltas, counting={account: Counting(known.zone, (after,))})
     await counting.move(conn, account, metric=of.number, folded_to=after.folded_to)

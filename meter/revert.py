@@ -143,8 +143,7 @@ async def _write(conn: Connection, account: int, changes: _Changes, *, gone: Col
     if changes.moved:
         moved = sorted(changes.moved.items())
         claims = Claims(
-            accounts=[account] * len(moved),
-            keys=b"".join([key.bytes for key, _ in moved]),
+            identities=[event_key.identity(account, key.bytes) for key, _ in moved],
             numbers=[number for _, (number, _) in moved],
             digests=[digest for _, (_, digest) in moved],
         )
@@ -155,6 +154,6 @@ async def _write(conn: Connection, account: int, changes: _Changes, *, gone: Col
 async def _merge(conn: Connection, account: int, changes: _Changes, known: Counting) -> None:
     deltas, rules = Deltas(), fold.rules(known.metrics)
     for sign, rows in ((-1, changes.taken), (1, changes.given)):
-        occurrences = [(one.event_no, one.alias, one.event_type, one.timestamp, one.properties) for one in rows]
-        fold.fold(deltas, rules, account=account, events=occurrences, sign=sign)
+        events = [(one.event_no, one.alias, one.event_type, one.timestamp, one.properties) for one in rows]
+        fold.fold(deltas, rules, account=account, events=fold.occurrences(events), sign=sign)
     await counter.merge(conn, deltas, counting={account: known})

@@ -19,7 +19,7 @@ is none.
 
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -37,6 +37,7 @@ Rule: TypeAlias = Callable[[Properties], Counted | None]
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,18})?", re.ASCII)
 
 _DECODER = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+_ALL_DECODER = msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal)
 _GROUP = msgspec.json.Decoder(list[str | None])
 
 # How a number may be compared, in the words of the API.
@@ -159,6 +160,22 @@ def group(names: Sequence[str], properties: Properties) -> str:
     return msgspec.json.encode([text_of(properties.get(name)) for name in names]).decode()
 
 
+def groups(names: Sequence[str], properties: Iterable[Properties]) -> list[str]:
+    """The groups of many events. Most events share theirs with others, so each is written once."""
+    known: dict[tuple[object, ...], str] = {}
+    found = []
+    for one in properties:
+        values = tuple(map(one.get, names))
+        text = known.get(values)
+        if text is None:
+            text = group(names, one)
+            # 1 and true are equal, and their texts are not; so only texts are remembered.
+            if all(type(value) is str for value in values):
+                known[values] = text
+        found.append(text)
+    return found
+
+
 def accepts(wanted: Sequence[Filter], properties: Properties, *, is_case_sensitive: bool) -> bool:
     """Whether all filters agree."""
     return all(_accepts(one, is_case_sensitive)(properties) for one in wanted)
@@ -174,10 +191,16 @@ def decode_properties(properties: bytes | str) -> dict[str, object]:
     return _DECODER.decode(properties)
 
 
+def decode_all(properties: Sequence[bytes]) -> list[dict[str, object]]:
+    """The same for many events at once, which is twice as fast."""
+    return _ALL_DECODER.decode(b"[%b]" % b",".join(properties))
+
+
 def number_of(value: object) -> int | Decimal | None:
     """The number that a property value is; None: it is none."""
-    if isinstance(value, int):
-        return None if isinstance(value, bool) else value
+    # The usual case first; a boolean's type is another.
+    if type(value) is int:
+        return value
     if isinstance(value, str):
         return Decimal(value) if _PLAIN_NUMBER.fullmatch(value) else None
     return value if isinstance(value, Decimal) else None

@@ -8,7 +8,8 @@ COPY takes rows in Postgres' own binary form, built here: no other way in costs 
 Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2000.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from uuid import UUID
@@ -27,7 +28,9 @@ LIVE, SUPERSEDED, CANCELLED = "live", "superseded", "cancelled"
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """The events of one block. `aliases` are numbers; ids are None where the key is the id."""
+    """The events of one block. `aliases` are numbers, `types` places among the names; `ids` has, by place, the ids that
+    are not the key.
+    """
 
     account: int
     received_at: int
@@ -36,11 +39,12 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     first_index: int
     first_no: int
     keys: list[bytes]
-    ids: list[str | None]
-    aliases: list[int]
-    types: list[str]
-    timestamps: list[int]
-    properties: list[bytes]
+    ids: Mapping[int, str]
+    aliases: Sequence[int]
+    type_names: Sequence[str]
+    types: Sequence[int]
+    timestamps: Sequence[int]
+    properties: Sequence[bytes]
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +97,7 @@ async def take_numbers(conn: Connection) -> int:
 
 
 async def save(
-    conn: Connection, blocks: Sequence[Received], *, unstored: Collection[int], states: Mapping[int, str]
+    conn: Connection, blocks: Sequence[Received], *, unstored: AbstractSet[int], states: Mapping[int, str]
 ) -> None:
     """Store blocks without what makes no row; `states` are of rows that do not live. Both name event numbers."""
     pieces = _pieces(blocks, unstored, states)
@@ -146,53 +150,64 @@ async def history(
     return found, rows[-1]["event_no"] + 1 if len(rows) == limit else None
 
 
+# What is usually the same for a whole block stands first, so that it is made once.
 _COLUMNS = (
-    *("account", "alias", "event_no", "event_timestamp", "received_at", "entry_ms", "entry_sequence", "entry_index"),
-    *("key", "customer_event_id", "event_type", "properties", "state"),
+    *("account", "received_at", "entry_ms", "entry_sequence", "state", "event_type", "customer_event_id"),
+    *("event_no", "event_timestamp", "alias", "entry_index", "key", "properties"),
 )
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
 # The number of columns, then each column as its length and its value, big-endian.
-_FIXED = Struct(">h" + "ii" * 2 + "iq" * 5 + "ii" + "i16s").pack
+_OF_BLOCK = Struct(">h" + "ii" + "iq" * 3).pack
+_OF_EVENT = Struct(">" + "iq" * 2 + "ii" * 2 + "i16si").pack
 _LENGTH = Struct(">i").pack
 _NULL = _LENGTH(-1)
 
 
 async def _pieces(
-    blocks: Sequence[Received], unstored: Collection[int], states: Mapping[int, str]
+    blocks: Sequence[Received], unstored: AbstractSet[int], states: Mapping[int, str]
 ) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
-    rows = [_COPY_HEAD]
+    pieces, size = [_COPY_HEAD], 0
     for block in blocks:
-        rows.extend(_rows(block, unstored, states))
-        if len(rows) >= _ROWS_AT_ONCE:
-            yield b"".join(rows)
-            rows = []
-    yield b"".join([*rows, _COPY_END])
+        pieces.append(_rows(block, unstored, states))
+        size += len(block.keys)
+        if size >= _ROWS_AT_ONCE:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    yield b"".join([*pieces, _COPY_END])
 
 
-def _rows(block: Received, unstored: Collection[int], states: Mapping[int, str]) -> Iterator[bytes]:
+def _rows(block: Received, unstored: AbstractSet[int], states: Mapping[int, str]) -> bytes:
+    """The rows of a block: what its events have in common, and what each has of its own."""
+    at, index, no = block.timestamps, block.first_index, block.first_no
+    own = [
+        # Each value comes after its length.
+        _OF_EVENT(8, no + place, 8, at[place] - _POSTGRES_EPOCH, 4, alias, 4, index + place, 16, key, len(text)) + text
+        for place, (alias, key, text) in enumerate(zip(block.aliases, block.keys, block.properties, strict=True))
+    ]
+    numbers = range(no, no + len(own))
+    if len(block.type_names) == 1 and not block.ids and states.keys().isdisjoint(numbers):
+        common = _common(block, LIVE) + _text(block.type_names[0]) + _NULL
+        if not unstored.isdisjoint(numbers):
+            own = [one for number, one in zip(numbers, own, strict=True) if number not in unstored]
+        return common + common.join(own) if own else b""
+    return b"".join(
+        [
+            _common(block, states.get(number, LIVE))
+            + _text(block.type_names[block.types[place]])
+            + (_text(block.ids[place]) if place in block.ids else _NULL)
+            + own[place]
+            for place, number in enumerate(numbers)
+            if number not in unstored
+        ]
+    )
+
+
+def _common(block: Received, state: str) -> bytes:
     received_at = block.received_at - _POSTGRES_EPOCH
-    columns = zip(block.keys, block.ids, block.aliases, block.types, block.timestamps, block.properties, strict=True)
-    types = {name: _text(name) for name in set(block.types)}
-    live, width = _text(LIVE), len(_COLUMNS)
-    account, ms, sequence, first_index = block.account, block.entry_ms, block.entry_sequence, block.first_index
-    for place, (key, id_, alias, type_, timestamp, properties) in enumerate(columns):
-        event_no = block.first_no + place
-        if event_no in unstored:
-            continue
-        at, index = timestamp - _POSTGRES_EPOCH, first_index + place
-        yield b"%b%b%b%b%b%b" % (
-            # Each value comes after its length.
-            _FIXED(
-                width, 4, account, 4, alias, 8, event_no, 8, at, 8, received_at, 8, ms, 8, sequence, 4, index, 16, key
-            ),
-            _NULL if id_ is None else _text(id_),
-            types[type_],
-            _LENGTH(len(properties)),
-            properties,
-            _text(states[event_no]) if event_no in states else live,
-        )
+    numbers = (4, block.account, 8, received_at, 8, block.entry_ms, 8, block.entry_sequence)
+    return _OF_BLOCK(len(_COLUMNS), *numbers) + _text(state)
 
 
 def _text(value: str) -> bytes:

@@ -28,7 +28,7 @@ def test_joined_blocks_come_out_in_their_order() -> None:
 def test_an_id_that_is_its_own_key_is_not_kept_twice() -> None:
     own = str(uuid7())
 
-    assert block(own, "e1").ids == [None, "e1"]
+    assert block(own, "e1").ids == {1: "e1"}
 
 
 def test_events_without_a_timestamp_are_remembered_by_place() -> None:

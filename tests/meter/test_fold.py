@@ -1,13 +1,13 @@
 """Folding is exact, and taking back undoes it."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meter import fold
-from meter.fold import Deltas, Occurrence
+from meter.fold import Deltas
 from rating.metric import Aggregation, Metric
 from store import counter
 from store.bucket import SLOT_MICROSECONDS
@@ -35,10 +35,13 @@ EVENTS = st.lists(
 )
 
 
-def folded(events: list[Occurrence], *, taken_back: list[Occurrence] | None = None) -> Deltas:
+Event: TypeAlias = tuple[int, int, str, int, str]
+
+
+def folded(events: list[Event], *, taken_back: list[Event] | None = None) -> Deltas:
     deltas = Deltas()
-    fold.fold(deltas, RULES, account=1, events=events)
-    fold.fold(deltas, RULES, account=1, events=taken_back or [], sign=-1)
+    fold.fold(deltas, RULES, account=1, events=fold.occurrences(events))
+    fold.fold(deltas, RULES, account=1, events=fold.occurrences(taken_back or []), sign=-1)
     return deltas
 
 
@@ -64,14 +67,14 @@ def test_events_of_other_types_are_not_even_read() -> None:
 
 
 @given(EVENTS)
-def test_taking_back_what_was_added_leaves_nothing(events: list[Occurrence]) -> None:
+def test_taking_back_what_was_added_leaves_nothing(events: list[Event]) -> None:
     deltas = folded(events, taken_back=events[::-1])
 
     assert nonzero(deltas.cells) == nonzero(deltas.members) == {}
 
 
 @given(EVENTS, EVENTS)
-def test_what_is_taken_back_might_as_well_not_have_been_there(kept: list[Occurrence], gone: list[Occurrence]) -> None:
+def test_what_is_taken_back_might_as_well_not_have_been_there(kept: list[Event], gone: list[Event]) -> None:
     deltas, expected = folded(kept + gone, taken_back=gone), folded(kept)
 
     assert nonzero(deltas.cells) == nonzero(expected.cells)
