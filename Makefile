@@ -9,10 +9,18 @@ PYTHON ?= python3
 # Two workers on two cores; each starts one Postgres and one Valkey of its own.
 WORKERS ?= 2
 
+# What `make bench-check` compares HEAD with.
+BASE ?= main
+
 # How many random contracts rating must agree on with the reference calculation; `make test` tries 500.
 CONTRACTS ?= 10000
 
-.PHONY: demo test quick oracle chaos check install install-dev lock format
+# Where `make load` finds Usance, how many clients it plays, and for how long.
+HOST ?= http://127.0.0.1:8080
+USERS ?= 36
+RUN_TIME ?= 60s
+
+.PHONY: bench-check demo test quick oracle chaos load check install install-dev lock format
 
 demo: install
 	$(BIN)/usance demo $(ARGS)
@@ -29,6 +37,15 @@ oracle: install-dev
 # Hours of faults instead of one of each.
 chaos: install-dev
 	$(BIN)/pytest -n 0 -q tests/flow --chaos $(ARGS)
+
+# Against a running `usance up`; how to give it a key stands in loadtests/README.md.
+load: install-dev
+	$(BIN)/locust -f loadtests/locustfile.py --headless --only-summary --host $(HOST) --users $(USERS) --spawn-rate 10 \
+	  --run-time $(RUN_TIME) --stop-timeout 10 $(ARGS)
+
+# Is HEAD slower than another commit? By ratio, on this machine; `ARGS="--rounds 4"` for less noise.
+bench-check: install
+	$(BIN)/python -m usance.bench.check $(BASE) $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -1,12 +1,17 @@
 """The first and the last event that a metric counted in a range, by event time.
 
-Counters say which quarter hours hold any; only the raw events of the outermost ones are read. At a ragged edge a
-quarter hour may hold events that all lie outside of the range, so up to three are looked at from either end.
+Counters say which quarter hours hold any; only the raw events of the outermost ones are walked, from the range's ends
+inwards and no further than to the first that counts: a quarter hour may hold millions. At a ragged edge a quarter hour
+may hold events that all lie outside of the range, so up to three are looked at from either end.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+
+import asyncpg
+import msgspec
 
 from rating import metric
 from store import bucket, usage_alias
@@ -14,48 +19,117 @@ from store.db import Connection
 from store.usage import Question
 
 _SLOTS_MAX = 3
+# Nearly always the first event counts; where it does not, each step is longer than the one before.
+_STEP_EVENTS = 20
+_STEP_GROWTH = 10
+_MICROSECOND = timedelta(microseconds=1)
 
-# Quarter hours in which the metric counted anything, from either end, by the primary key of usage_slot.
-_FIRST_SLOTS = """
-select slot from usage_slot
-where account = $1 and metric = $2 and alias = $3 and slot between $4 and $5 order by slot limit $6
+# Quarter hours in which the metric counted anything, from either end of each segment, by the primary key of usage_slot.
+_SLOTS = """
+select segment.place, found.is_last, found.first_slot, found.last_slot
+from unnest($3::integer[], $4::integer[], $5::integer[], $6::integer[]) as segment (place, alias, start, stop),
+lateral (
+    select false as is_last, min(slot) as first_slot, max(slot) as last_slot from (
+        select slot from usage_slot
+        where account = $1 and metric = $2 and alias = segment.alias and slot between segment.start and segment.stop
+        order by slot limit $7
+    ) as first
+    union all
+    select true, min(slot), max(slot) from (
+        select slot from usage_slot
+        where account = $1 and metric = $2 and alias = segment.alias and slot between segment.start and segment.stop
+        order by slot desc limit $7
+    ) as last
+) as found
+where found.first_slot is not null
 """
-_LAST_SLOTS = _FIRST_SLOTS.replace("order by slot", "order by slot desc")
 
-# The raw events of one quarter hour, by usage_event_alias_time.
-_EVENTS = """
-select key, event_timestamp, event_no, properties from usage_event
-where account = $1 and alias = $2 and event_timestamp >= $3 and event_timestamp < $4
-    and event_type = $5 and state = 'live'
+# The next events of each walk, forwards and backwards, by usage_event_alias_time. Sorted by nothing but that index: an
+# order of events that share an instant would read and sort all of a quarter hour.
+_NEXT = """
+select walk.place, found.* from unnest($3::integer[], $4::integer[], $5::timestamptz[], $6::timestamptz[])
+    as walk (place, alias, start, stop),
+lateral (
+    select key, event_timestamp, event_no, properties from usage_event
+    where account = $1 and alias = walk.alias and event_timestamp >= walk.start and event_timestamp < walk.stop
+        and event_type = $2 and state = 'live'
+    order by event_timestamp limit $11
+) as found
+union all
+select walk.place, found.* from unnest($7::integer[], $8::integer[], $9::timestamptz[], $10::timestamptz[])
+    as walk (place, alias, start, stop),
+lateral (
+    select key, event_timestamp, event_no, properties from usage_event
+    where account = $1 and alias = walk.alias and event_timestamp >= walk.start and event_timestamp < walk.stop
+        and event_type = $2 and state = 'live'
+    order by event_timestamp desc limit $11
+) as found
 """
+
+
+class _Walk(msgspec.Struct, frozen=True):
+    """From one end of a half-open range inwards."""
+
+    is_last: bool
+    alias: int
+    start: datetime
+    stop: datetime
 
 
 async def extent(conn: Connection, account: int, question: Question) -> tuple[UUID, UUID] | None:
     """The keys of the first and the last event; None: nothing was counted."""
-    aliases = await usage_alias.numbers(conn, account, aliases=[segment.alias for segment in question.segments])
-    found: list[tuple[datetime, int, UUID]] = []
-    for segment in question.segments:
-        if segment.alias in aliases:
-            where = (question.metric, aliases[segment.alias], segment.start, segment.end)
-            found += await _outermost(conn, account, _FIRST_SLOTS, where)
-            found += await _outermost(conn, account, _LAST_SLOTS, where)
+    walks = await _walks(conn, account, question)
+    rule, found, limit = metric.rule(question.metric), [], _STEP_EVENTS
+    while walks:
+        rows = await _next(conn, account, question, walks=walks, limit=limit)
+        onward: list[_Walk] = []
+        for walk, seen in zip(walks, rows, strict=True):
+            counted = [row for row in seen if rule(metric.decode_properties(row["properties"])) is not None]
+            # Further on may be more of the instant at which the first one counts.
+            if len(seen) == limit and (not counted or seen[-1]["event_timestamp"] == counted[0]["event_timestamp"]):
+                onward.append(_behind(walk, (counted or seen[-1:])[0]["event_timestamp"]))
+            else:
+                found += [(row["event_timestamp"], row["event_no"], row["key"]) for row in counted]
+        walks, limit = onward, limit * _STEP_GROWTH
     return (min(found)[2], max(found)[2]) if found else None
 
 
-async def _outermost(
-    conn: Connection, account: int, slots_sql: str, where: tuple[metric.Metric, int, datetime, datetime]
-) -> Sequence[tuple[datetime, int, UUID]]:
-    """The counted events of the outermost quarter hour that has any inside of the range."""
-    of, alias, start, end = where
-    borders = (bucket.slot_until(start), bucket.slot_until(end))
-    for row in await conn.fetch(slots_sql, account, of.number, alias, *borders, _SLOTS_MAX):
-        first, last = bucket.slot_start(row["slot"]), bucket.slot_start(row["slot"] + 1)
-        events = await conn.fetch(_EVENTS, account, alias, max(first, start), min(last, end), of.event_type)
-        counted = [
-            (event["event_timestamp"], event["event_no"], event["key"])
-            for event in events
-            if metric.counted(of, metric.decode_properties(event["properties"])) is not None
-        ]
-        if counted:
-            return [min(counted), max(counted)]
-    return []
+async def _walks(conn: Connection, account: int, question: Question) -> list[_Walk]:
+    """Where to look: in the outermost quarter hours, as far as they lie in the range."""
+    names = [segment.alias for segment in question.segments]
+    aliases = await usage_alias.numbers(conn, account, aliases=names)
+    known = [segment for segment in question.segments if segment.alias in aliases]
+    rows = await conn.fetch(
+        _SLOTS,
+        *(account, question.metric.number, list(range(len(known)))),
+        [aliases[segment.alias] for segment in known],
+        [bucket.slot_until(segment.start) for segment in known],
+        [bucket.slot_until(segment.end) for segment in known],
+        _SLOTS_MAX,
+    )
+    walks = []
+    for row in rows:
+        segment = known[row["place"]]
+        start = max(segment.start, bucket.slot_start(row["first_slot"]))
+        stop = min(segment.end, bucket.slot_start(row["last_slot"] + 1))
+        walks.append(_Walk(row["is_last"], aliases[segment.alias], start, stop))
+    return walks
+
+
+async def _next(
+    conn: Connection, account: int, question: Question, *, walks: Sequence[_Walk], limit: int
+) -> list[list[asyncpg.Record]]:
+    """The next events of each walk, in its direction."""
+    columns: list[list[Any]] = []
+    for is_last in (False, True):
+        some = [(place, one.alias, one.start, one.stop) for place, one in enumerate(walks) if one.is_last is is_last]
+        columns += ([row[column] for row in some] for column in range(4))
+    found: list[list[asyncpg.Record]] = [[] for _ in walks]
+    for row in await conn.fetch(_NEXT, account, question.metric.event_type, *columns, limit):
+        found[row["place"]].append(row)
+    return found
+
+
+def _behind(walk: _Walk, at: datetime) -> _Walk:
+    """The same from an instant on, which is looked at again."""
+    return msgspec.structs.replace(walk, **({"stop": at + _MICROSECOND} if walk.is_last else {"start": at}))

@@ -108,7 +108,12 @@ async def get(conn: Connection, account: int, *, metric: UUID, for_update: bool 
 
 async def load(conn: Connection, account: int, metrics: Sequence[UUID]) -> dict[UUID, Metric]:
     """The current versions of these metrics, as far as they exist."""
-    return {row["id"]: _stored(row).terms for row in await conn.fetch(_LOAD, account, list(metrics))}
+    return {id_: found.terms for id_, found in (await find(conn, account, metrics)).items()}
+
+
+async def find(conn: Connection, account: int, metrics: Sequence[UUID]) -> dict[UUID, StoredMetric]:
+    """These metrics, as far as they exist."""
+    return {row["id"]: _stored(row) for row in await conn.fetch(_LOAD, account, list(metrics))}
 
 
 # Changes what says nothing about counting, and which version is current.

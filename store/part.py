@@ -3,7 +3,7 @@
     cut(questions) -> Parts     whole days of the account's zone, whole quarter hours before and after them, and
                                 edges that do not fill a quarter hour, which are counted from raw events
 
-What the counters do not keep apart (`is_raw`) is one edge from end to end. WEIGHTED needs more than its range: the
+What the counters do not keep apart (`is_raw`) is raw events from end to end. WEIGHTED needs more than its range: the
 level that held when it began.
 """
 
@@ -74,7 +74,10 @@ class Parts:
         self.days: list[Part] = []
         self.slots: list[Part] = []
         self.members: list[Part] = []
+        # Each inside of one quarter hour.
         self.edges: list[Part] = []
+        # What counters do not keep apart, of any length.
+        self.raws: list[Part] = []
         self.carries: list[Carry] = []
         # Raw events between the last whole quarter hour and a beginning.
         self.carry_edges: list[Part] = []
@@ -92,7 +95,7 @@ def cut(questions: Sequence[Question], aliases: Mapping[str, int], zone: ZoneInf
             if question.metric.aggregation is Aggregation.WEIGHTED:
                 _carry(parts, whole, zone, is_raw=question.is_raw)
             if question.is_raw:
-                parts.edges.append(whole)
+                parts.raws.append(whole)
             else:
                 _cut(parts, whole, zone)
     return parts

@@ -11,6 +11,7 @@ number of questions.
 Several statements answer together, so a caller who wants one instant's truth opens a REPEATABLE READ transaction.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -22,7 +23,7 @@ import msgspec
 from rating import metric, number, span
 from rating.metric import Aggregation
 from rating.span import Point, Span, Value
-from store import bucket, counter, part, stream_position, usage_alias, usage_group, usage_piece
+from store import bucket, counter, part, stream_position, usage_alias, usage_edge, usage_group, usage_piece
 from store.db import Connection
 from store.part import Part, Parts, Question, Segment
 
@@ -79,13 +80,15 @@ async def measure_groups(conn: Connection, account: int, questions: Sequence[Que
     names = sorted({segment.alias for question in questions for segment in question.segments})
     aliases = await usage_alias.numbers(conn, account, aliases=names)
     parts = part.cut(questions, aliases, zone)
-    reading = await usage_piece.read(conn, account, parts, is_raw=any(question.is_raw for question in questions))
+    too_many = await usage_edge.settle(conn, account, parts)
+    reading = await usage_piece.read(conn, account, parts)
     groups = await _groups(conn, account, reading)
     sums: _Sums = [defaultdict(_Sum) for _ in questions]
     levels: _Levels = defaultdict(_Level)
     _add_cells(questions, reading, groups=groups, sums=sums)
     _add_levels(reading, groups=groups, levels=levels)
     _add_edges(questions, reading, sums=sums, levels=levels)
+    _take_away(questions, too_many, sums=sums)
     _add_answers(questions, levels, sums=sums)
     await _add_members(conn, account, questions, parts=parts, groups=groups, sums=sums)
     return [_usages(question, found) for question, found in zip(questions, sums, strict=True)]
@@ -149,6 +152,17 @@ def _add_edges(questions: Sequence[Question], reading: usage_piece.Reading, *, s
             _add_event(sums[of.question][_key(questions[of.question], group)], of.metric.aggregation, counted)
     for (_, where), some in points.items():
         levels[where].spans.append(span.span(questions[where[0]].metric.aggregation, some))
+
+
+def _take_away(questions: Sequence[Question], rows: Sequence[tuple[Part, Any]], *, sums: _Sums) -> None:
+    """Without what a counter of a whole quarter hour has beyond an edge."""
+    for of, row in rows:
+        if (seen := _seen(of, row)) is None or not _wants(questions[of.question], seen[0]):
+            continue
+        found = sums[of.question][_key(questions[of.question], seen[0])]
+        found.events -= 1
+        if of.metric.aggregation is not Aggregation.COUNT:
+            found.total = number.subtract(Decimal(found.total), Decimal(seen[1]))
 
 
 def _seen(of: Part, row: Any) -> tuple[Group, metric.Counted] | None:
@@ -241,10 +255,14 @@ def _wants(question: Question, group: Group) -> bool:
 
 def _key(question: Question, group: Group) -> Group:
     """The part of a group that the question asks for."""
-    if not question.by:
-        return ()
-    values = dict(zip(question.metric.group_by, group, strict=True))
-    return tuple(values[name] for name in question.by)
+    if not question.by or question.by == question.metric.group_by:
+        return group if question.by else ()
+    return tuple(group[place] for place in _places(question.metric.group_by, question.by))
+
+
+@functools.lru_cache(maxsize=1_024)
+def _places(names: tuple[str, ...], by: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(names.index(name) for name in by)
 
 
 def _most(one: Value | None, other: Value | None) -> Value | None:

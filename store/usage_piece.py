@@ -21,8 +21,9 @@ __all__ = ["Reading", "read", "read_members", "span_of"]
 # How many raw events a question may read that the counters cannot answer.
 RAW_EVENTS_MAX = 200_000
 
-# Counters of one kind over days, by group; by the primary key of usage_day.
-_DAYS = """
+# Counters over days, and over quarter hours, by group; by the primary keys of usage_day and usage_slot. Together in
+# one trip: while events come in, every trip waits for its turn.
+_CELLS = """
 select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
 from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
     as part (place, metric, alias, start, stop),
@@ -32,12 +33,9 @@ lateral (
     where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
     group by group_no
 ) as found
-"""
-
-# The same for quarter hours.
-_SLOTS = """
+union all
 select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
-from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
+from unnest($7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[])
     as part (place, metric, alias, start, stop),
 lateral (
     select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
@@ -48,7 +46,7 @@ lateral (
 """
 
 # What has an order in time is put together by the reader; by the same keys.
-_DAY_SPANS = """
+_SPANS = """
 select part.place, found.*
 from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
     as part (place, metric, alias, start, stop),
@@ -56,10 +54,9 @@ lateral (
     select group_no, events, total, first_at, last_at, last_no, level from usage_day
     where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
 ) as found
-"""
-_SLOT_SPANS = """
+union all
 select part.place, found.*
-from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])
+from unnest($7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[])
     as part (place, metric, alias, start, stop),
 lateral (
     select group_no, events, total, first_at, last_at, last_no, level from usage_slot
@@ -103,7 +100,7 @@ select question, target, count(distinct value) as members from (
 group by question, target
 """
 
-# Raw events of ragged edges, by usage_event_alias_time; each edge is shorter than a quarter hour unless it is raw.
+# Raw events, by usage_event_alias_time: of edges shorter than a quarter hour, and of what no counter keeps apart.
 _EDGES = """
 select part.place, found.event_no, found.event_timestamp, found.properties
 from unnest($2::integer[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[])
@@ -130,24 +127,19 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     edges: list[tuple[int, Part, asyncpg.Record]]
 
 
-async def read(conn: Connection, account: int, parts: Parts, *, is_raw: bool) -> Reading:
-    """Read all pieces but distinct values. `is_raw`: some have no bound of their own, so there is one for all."""
+async def read(conn: Connection, account: int, parts: Parts) -> Reading:
+    """Read all pieces but distinct values. Raw ones have no bound of their own, so there is one for all."""
     days, slots = _kinds(parts.days), _kinds(parts.slots)
     carries = await _fetch(conn, _CARRIES, account, parts.carries, _carry_columns(parts.carries))
-    carry_edges = await _edges(conn, account, parts.carry_edges, is_raw=is_raw)
-    edges = await _edges(conn, account, parts.edges, is_raw=is_raw)
+    carry_edges = await _edges(conn, account, parts.carry_edges, is_bounded=bool(parts.raws))
+    edges = parts.edges + parts.raws
+    rows = await _edges(conn, account, edges, is_bounded=bool(parts.raws))
     return Reading(
-        cells=[
-            *await _fetch(conn, _DAYS, account, days[0], _columns(days[0])),
-            *await _fetch(conn, _SLOTS, account, slots[0], _columns(slots[0])),
-        ],
-        spans=[
-            *await _fetch(conn, _DAY_SPANS, account, days[1], _columns(days[1])),
-            *await _fetch(conn, _SLOT_SPANS, account, slots[1], _columns(slots[1])),
-        ],
+        cells=await _counters(conn, _CELLS, account, days[0], slots[0]),
+        spans=await _counters(conn, _SPANS, account, days[1], slots[1]),
         carries=carries,
         carry_edges=[(parts.carry_edges[row["place"]], row) for row in carry_edges],
-        edges=[(row["place"], parts.edges[row["place"]], row) for row in edges],
+        edges=[(row["place"], edges[row["place"]], row) for row in rows],
     )
 
 
@@ -175,6 +167,13 @@ def _kinds(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
     return [one for one in parts if one.metric.aggregation not in _ORDERED], ordered
 
 
+async def _counters(
+    conn: Connection, statement: str, account: int, days: Sequence[Part], slots: Sequence[Part]
+) -> list[tuple[Part, asyncpg.Record]]:
+    columns = (*_columns(days), *_columns(slots, first=len(days)))
+    return await _fetch(conn, statement, account, [*days, *slots], columns)
+
+
 async def _fetch(
     conn: Connection, statement: str, account: int, parts: Sequence[Any], columns: tuple[Any, ...]
 ) -> list[tuple[Any, asyncpg.Record]]:
@@ -183,21 +182,21 @@ async def _fetch(
     return [(parts[row["place"]], row) for row in await conn.fetch(statement, account, *columns)]
 
 
-async def _edges(conn: Connection, account: int, parts: Sequence[Part], *, is_raw: bool) -> list[asyncpg.Record]:
+async def _edges(conn: Connection, account: int, parts: Sequence[Part], *, is_bounded: bool) -> list[asyncpg.Record]:
     if not parts:
         return []
     places, _, aliases, starts, ends = _columns(parts)
     types = [one.metric.event_type for one in parts]
-    limit = RAW_EVENTS_MAX + 1 if is_raw else None
+    limit = RAW_EVENTS_MAX + 1 if is_bounded else None
     rows = await conn.fetch(_EDGES, account, places, types, aliases, starts, ends, limit)
-    if is_raw and len(rows) > RAW_EVENTS_MAX:
+    if is_bounded and len(rows) > RAW_EVENTS_MAX:
         raise QueryTooLarge
     return list(rows)
 
 
-def _columns(parts: Sequence[Part]) -> tuple[list[Any], ...]:
+def _columns(parts: Sequence[Part], *, first: int = 0) -> tuple[list[Any], ...]:
     return _transposed(
-        [(place, one.metric.number, one.alias, one.start, one.end) for place, one in enumerate(parts)], width=5
+        [(place, one.metric.number, one.alias, one.start, one.end) for place, one in enumerate(parts, first)], width=5
     )
 
 

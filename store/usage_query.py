@@ -67,7 +67,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def answer(conn: Connection, account: int, query: Query) -> Answer:
     """Answer a query from what is counted now."""
-    asked = [await _metric(conn, account, one) for one in query.metrics]
+    asked = await _metrics(conn, account, query.metrics)
     spans = await _spans(conn, account, query)
     ranges = await _ranges(conn, account, query)
     if len(asked) * len(ranges) * max(1, len(spans)) > PIECES_MAX:
@@ -99,11 +99,14 @@ async def counted_up_to(conn: Connection) -> tuple[str, ...]:
     return tuple(f"{number}/{position}" for number, position in numbered)
 
 
-async def _metric(conn: Connection, account: int, wanted: UUID) -> StoredMetric:
-    found = await metric.get(conn, account, metric=wanted)
-    if not found.history.is_complete:
-        raise MetricCounting(key="metrics")
-    return found
+async def _metrics(conn: Connection, account: int, wanted: Sequence[UUID]) -> list[StoredMetric]:
+    found = await metric.find(conn, account, wanted)
+    for one in wanted:
+        if one not in found:
+            raise NotFound(f"There is no usage metric {one}.")
+        if not found[one].history.is_complete:
+            raise MetricCounting(key="metrics")
+    return [found[one] for one in wanted]
 
 
 async def _spans(conn: Connection, account: int, query: Query) -> Sequence[AliasSpan]:

@@ -19,6 +19,7 @@ from runtime import folder
 from runtime.child import EXIT_CANNOT_START
 from runtime.errors import SettingsError, StartError
 from runtime.settings import Settings, process_name
+from usance.bench.command import app as benches
 
 app = typer.Typer(
     name="usance",
@@ -29,7 +30,6 @@ app = typer.Typer(
 )
 imports = typer.Typer(name="import", help="Bring in what lies in files.", no_args_is_help=True)
 app.add_typer(imports)
-benches = typer.Typer(name="bench", help="Measure how fast the parts are on this machine.", no_args_is_help=True)
 app.add_typer(benches)
 letters = typer.Typer(name="dead-letters", help="What was accepted and could not be counted.", no_args_is_help=True)
 app.add_typer(letters)
@@ -250,22 +250,6 @@ def import_events(  # noqa: PLR0913 - options of a command line
         restart=restart,
     )
     sys.exit(command.import_events(options, Console()))
-
-
-@benches.command("rating")
-def bench_rating(
-    *,
-    bills: Annotated[int, typer.Option(help="How many bills in a round.", min=1)] = 2_000,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file as well.")] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes instead.")] = False,
-) -> None:
-    """How many bills one core makes in a second, beside the limit that the arithmetic sets."""
-    from usance.bench import rating  # noqa: PLC0415
-
-    if profile:
-        _say(rating.profile(bills=bills))
-    else:
-        rating.run(bills=bills, json=json)
 
 
 def _run(

@@ -65,10 +65,11 @@ class Rejection(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What became of a batch of events."""
+    """What became of a batch of events, and where they stand: a lookup can wait until that is counted."""
 
     accepted: int
     rejected: tuple[Rejection, ...] = ()
+    position: str | None = None
 
 
 class Client:
@@ -164,7 +165,7 @@ def _receipt(status: int, payload: bytes) -> Receipt:
     answer = _decoded(payload)
     if isinstance(answer, dict) and isinstance(answer.get("rejected"), list):
         rejected = tuple(msgspec.convert(item, Rejection, strict=False) for item in answer["rejected"])
-        return Receipt(accepted=int(answer.get("accepted", 0)), rejected=rejected)
+        return Receipt(int(answer.get("accepted", 0)), rejected, answer.get("position"))
     if status == 400 and (rejected := _all_rejected(answer)):
         return Receipt(accepted=0, rejected=rejected)
     raise _refusal(status, payload, asked="POST /usage-events")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from store import extent, usage, usage_piece
+from store import extent, usage, usage_edge, usage_piece
 from store.account import Principal
 from store.db import Connection, Pool
 from store.metric import StoredMetric
@@ -210,11 +210,12 @@ async def test_a_stream_that_nobody_counts_is_passed_only_while_it_is_empty(conn
 
 
 DAY, SLOT = date(2025, 3, 1), 1_000_000
+PIECES = [1, [0], [1], [1], [DAY], [DAY], [1], [1], [1], [SLOT], [SLOT]]
 HOT = {
-    "days": (usage_piece._DAYS, [1, [0], [1], [1], [DAY], [DAY]], "usage_day_pkey"),
-    "slots": (usage_piece._SLOTS, [1, [0], [1], [1], [SLOT], [SLOT]], "usage_slot_pkey"),
-    "day spans": (usage_piece._DAY_SPANS, [1, [0], [1], [1], [DAY], [DAY]], "usage_day_pkey"),
-    "slot spans": (usage_piece._SLOT_SPANS, [1, [0], [1], [1], [SLOT], [SLOT]], "usage_slot_pkey"),
+    "days": (usage_piece._CELLS, PIECES, "usage_day_pkey"),
+    "slots": (usage_piece._CELLS, PIECES, "usage_slot_pkey"),
+    "day spans": (usage_piece._SPANS, PIECES, "usage_day_pkey"),
+    "slot spans": (usage_piece._SPANS, PIECES, "usage_slot_pkey"),
     "carries": (usage_piece._CARRIES, [1, [0], [1], [1], [DAY], [SLOT], [SLOT]], "usage_day_pkey"),
     "members": (
         usage_piece._MEMBERS,
@@ -226,7 +227,13 @@ HOT = {
         [1, [0], ["call"], [1], [START], [START], None],
         "account_alias_event_timestamp_idx",
     ),
-    "first slots": (extent._FIRST_SLOTS, [1, 1, 1, SLOT, SLOT, 3], "usage_slot_pkey"),
+    "rests": (usage_edge._RESTS, [1, [0], [1], [START], [START], 1_001], "account_alias_event_timestamp_idx"),
+    "outermost slots": (extent._SLOTS, [1, 1, [0], [1], [SLOT], [SLOT], 3], "usage_slot_pkey"),
+    "outermost events": (
+        extent._NEXT,
+        [1, "call", [0], [1], [START], [START], [1], [1], [START], [START], 20],
+        "account_alias_event_timestamp_idx",
+    ),
 }
 
 
