@@ -5,15 +5,21 @@ quarter hour may hold events that all lie outside of the range, so up to three a
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from rating import metric
-from store import bucket, usage_alias
+from store import bucket, partition, usage_alias
 from store.db import Connection
 from store.usage import Question
 
 _SLOTS_MAX = 3
+
+# When an event happened, its number and its key.
+_Place: TypeAlias = tuple[datetime, int, UUID]
+# Of a quarter hour whose raw events may have been dropped.
+_GONE: _Place = (datetime(1, 1, 1, tzinfo=UTC), -1, UUID(int=0))
 
 # Quarter hours in which the metric counted anything, from either end, by the primary key of usage_slot.
 _FIRST_SLOTS = """
@@ -30,26 +36,37 @@ where account = $1 and alias = $2 and event_timestamp >= $3 and event_timestamp 
 """
 
 
-async def extent(conn: Connection, account: int, question: Question) -> tuple[UUID, UUID] | None:
-    """The keys of the first and the last event; None: nothing was counted."""
+async def extent(conn: Connection, account: int, question: Question) -> tuple[UUID | None, UUID | None]:
+    """The keys of the first and the last event; None: nothing was counted, or the raw event may be gone."""
     aliases = await usage_alias.numbers(conn, account, aliases=[segment.alias for segment in question.segments])
-    found: list[tuple[datetime, int, UUID]] = []
-    for segment in question.segments:
-        if segment.alias in aliases:
-            where = (question.metric, aliases[segment.alias], segment.start, segment.end)
-            found += await _outermost(conn, account, _FIRST_SLOTS, where)
-            found += await _outermost(conn, account, _LAST_SLOTS, where)
-    return (min(found)[2], max(found)[2]) if found else None
+    kept = await partition.kept_from(conn)
+    ends: list[UUID | None] = []
+    for slots_sql, outermost in ((_FIRST_SLOTS, min), (_LAST_SLOTS, max)):
+        found: list[Sequence[_Place]] = []
+        for segment in question.segments:
+            if segment.alias in aliases:
+                where = (question.metric, aliases[segment.alias], segment.start, segment.end)
+                found.append(await _outermost(conn, account, slots_sql, where, kept=kept))
+        places = [place for some in found for place in some]
+        ends.append(outermost(places)[2] if places and _GONE not in places else None)
+    return ends[0], ends[1]
 
 
 async def _outermost(
-    conn: Connection, account: int, slots_sql: str, where: tuple[metric.Metric, int, datetime, datetime]
-) -> Sequence[tuple[datetime, int, UUID]]:
+    conn: Connection,
+    account: int,
+    slots_sql: str,
+    where: tuple[metric.Metric, int, datetime, datetime],
+    *,
+    kept: datetime | None,
+) -> Sequence[_Place]:
     """The counted events of the outermost quarter hour that has any inside of the range."""
     of, alias, start, end = where
     borders = (bucket.slot_until(start), bucket.slot_until(end))
     for row in await conn.fetch(slots_sql, account, of.number, alias, *borders, _SLOTS_MAX):
         first, last = bucket.slot_start(row["slot"]), bucket.slot_start(row["slot"] + 1)
+        if kept is not None and first < kept:
+            return [_GONE]
         events = await conn.fetch(_EVENTS, account, alias, max(first, start), min(last, end), of.event_type)
         counted = [
             (event["event_timestamp"], event["event_no"], event["key"])
@@ -57,5 +74,5 @@ async def _outermost(
             if metric.counted(of, metric.decode_properties(event["properties"])) is not None
         ]
         if counted:
-            return [min(counted), max(counted)]
+            return counted
     return []
