@@ -23,7 +23,6 @@ ApiError
 |  |- EndDateBilled       END_DATE_BILLED
 |  |- MilestoneClosed     MILESTONE_CLOSED
 |- NotCountedYet          NOT_COUNTED_YET
-|- CountingBehind         COUNTING_BEHIND
 |- TooManyStreams         TOO_MANY_STREAMS
 |- DatabaseUnavailable    DATABASE_UNAVAILABLE
 |- Internal               INTERNAL
@@ -167,12 +166,6 @@ class MilestoneClosed(Conflict):
     """The milestone is completed already, or its phase has not begun."""
 
     code = "MILESTONE_CLOSED"
-
-
-class CountingBehind(ApiError):
-    """What stands at `after` is accepted, but not counted yet, and we have waited. This is what is counted so far."""
-
-    code = "COUNTING_BEHIND"
 
 
 class TooManyStreams(ApiError):

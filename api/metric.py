@@ -241,5 +241,10 @@ def _show(found: StoredMetric, who: Principal) -> dict[str, Any]:
         "groupBy": found.definition.group_by,
         "numberFilters": found.definition.number_filters,
         "version": found.version,
-        "history": {"isComplete": found.history.is_complete, "progress": number.plain(found.history.progress)},
+        "history": {
+            "isComplete": found.history.is_complete,
+            "progress": number.plain(found.history.progress),
+            # What was received before was not kept when this version was made, so it is not counted.
+            "receivedFrom": found.history.received_from,
+        },
     }

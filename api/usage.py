@@ -57,9 +57,7 @@ async def _calculate(request: web.Request) -> web.Response:
         question = Question(found.terms, tuple(Segment(alias, start, end) for alias in aliases))
         [measured] = await usage.measure(conn, who, [question])
         ends = await extent.extent(conn, who, question)
-    return wire.reply(
-        _show(found, measured) | dict(zip(("minEventId", "maxEventId"), ends or (None, None), strict=True))
-    )
+    return wire.reply(_show(found, measured) | dict(zip(("minEventId", "maxEventId"), ends, strict=True)))
 
 
 def _range(asked: _CalculateQuery, zone: ZoneInfo) -> tuple[datetime, datetime]:

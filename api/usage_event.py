@@ -20,6 +20,7 @@ from msgspec import Meta
 from api import error, instant, page, trace, wire
 from store import dead_letter, usage_event
 from store.account import Principal
+from store.error import RawEventDropped
 from store.usage_event import Edge, EventListing, EventPage, Filter, Sort, StoredEvent
 
 # Waits until a position is counted; answers whether it is.
@@ -96,8 +97,7 @@ async def _versions(request: web.Request, *, wait: Wait, named: Named) -> web.Re
         found = await usage_event.versions(conn, who.account, key=key)
         if not found:
             await _found(conn, who, key)
-    items = [shown(one, who) | {"version": len(found) - place} for place, one in enumerate(found)]
-    return wire.reply({"items": items})
+    return wire.reply({"items": [shown(one, who) | {"version": number} for number, one in found]})
 
 
 async def _trace(request: web.Request, *, wait: Wait, named: Named) -> web.Response:
@@ -136,6 +136,12 @@ async def _found(conn: Any, who: Principal, key: UUID) -> StoredEvent:
     found = await usage_event.get(conn, who.account, key=key)
     if found is not None:
         return found
+    if await usage_event.is_dropped(conn, who.account, key=key):
+        raise RawEventDropped(
+            f"The usage event {key} was counted and is not kept as a raw event any more. It stays counted; sending or"
+            " cancelling it again changes nothing.",
+            key="id",
+        )
     letter = await dead_letter.of_event(conn, who.account, key=key)
     if letter is not None:
         message = f"The usage event {key} was accepted, but cannot be counted: GET /dead-letters/{letter} says why."
@@ -197,6 +203,8 @@ async def _where(conn: Any, who: Principal, query: _ListQuery) -> Filter:
     aliases = query.customer_alias
     if aliases is None and query.unmapped_aliases_only and query.sort_by is not Sort.RECEIPT:
         aliases = await usage_event.unmapped(conn, who.account)
+    elif aliases is None and query.sort_by is Sort.TIMESTAMP:
+        aliases = await usage_event.every(conn, who.account)
     return Filter(
         aliases=aliases,
         is_unmapped=query.unmapped_aliases_only,
@@ -214,9 +222,12 @@ def _times(query: _ListQuery) -> tuple[datetime | None, datetime | None]:
 
 
 def _page(query: _ListQuery, *, is_by_alias: bool) -> EventPage:
-    """The page that is asked for. By event time within aliases, by receipt over all: so a page is always quick."""
+    """The page that is asked for. By event time within some aliases, by receipt over all: so a page is quick."""
     if query.sort_by is Sort.TIMESTAMP and not is_by_alias:
-        message = "`sortBy=eventTimestamp` goes with `customerAlias`. Without it the list is in the order of receipt."
+        message = (
+            f"By `eventTimestamp` at most {usage_event.WALKED_ALIASES_MAX} aliases are listed at once, and there are"
+            " more. Send `customerAlias`, or leave `sortBy` out: then the list is in the order of receipt."
+        )
         raise error.NotOfferedYet(message, key="sortBy")
     sort = query.sort_by or (Sort.TIMESTAMP if is_by_alias else Sort.RECEIPT)
     if query.after is not None and query.before is not None:

@@ -1,7 +1,7 @@
 """POST /usage/query: usage of any range, by window and by group, of aliases or of a customer.
 
-`after` names a position; the answer waits until that is counted, for a bounded time. Then it is COUNTING_BEHIND, with
-what is counted so far. `includeChildren` is accepted; customers have no children yet, so it changes nothing.
+`after` names a position, or one of each stream; the answer waits until that is counted, for a bounded time. Then it is
+NOT_COUNTED_YET, with what is counted so far. `includeChildren` adds everyone below the customer.
 """
 
 from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ async def _query(request: web.Request, *, wait: Wait) -> web.Response:
         found = await usage_query.answer(conn, who.account, await _read(conn, asked, who))
     if is_counted:
         return wire.reply(show(found))
-    return wire.reply(status.shape(error.CountingBehind(key="after")) | show(found), 504)
+    return wire.reply(status.shape(error.NotCountedYet(key="after")) | show(found), 504)
 
 
 def show(found: Answer) -> dict[str, Any]:
@@ -85,12 +85,24 @@ def zone_of(name: str | None, *, default: ZoneInfo) -> ZoneInfo:
         raise error.InvalidValue(message, key="timeZone") from exc
 
 
+def check_token(who: Principal, *, customer: UUID | None, includes_children: bool) -> None:
+    """A usage token reads one customer, and those below it only if it says so."""
+    if who.customer is None:
+        return
+    if customer != who.customer:
+        raise error.ForbiddenScope("This usage token reads the usage of one customer. Send its `customerId`.")
+    if includes_children and not who.includes_children:
+        raise error.ForbiddenScope("This usage token reads one customer without its children.")
+
+
 def _check(asked: _QueryRequest, who: Principal) -> None:
     if (asked.customer_aliases is None) == (asked.customer_id is None):
         message = "Send either `customerAliases` or `customerId`."
         raise error.InvalidValue(message, key="customerAliases")
-    if who.customer is not None and asked.customer_id != who.customer:
-        raise error.ForbiddenScope("This usage token reads the usage of one customer. Send its `customerId`.")
+    if asked.include_children and asked.customer_id is None:
+        message = "`includeChildren` goes with `customerId`: an alias has no children."
+        raise error.InvalidValue(message, key="includeChildren")
+    check_token(who, customer=asked.customer_id, includes_children=asked.include_children)
     if len(set(asked.group_by)) != len(asked.group_by):
         raise error.InvalidValue("`groupBy` names a property twice. Name each once.", key="groupBy")
     if len(set(asked.metrics)) != len(asked.metrics):
@@ -106,6 +118,7 @@ async def _read(conn: Connection, asked: _QueryRequest, who: Principal) -> Query
         end=instant.read(asked.to, key="to"),
         aliases=asked.customer_aliases or (),
         customer=asked.customer_id,
+        includes_children=asked.include_children,
         window=asked.window,
         zone=zone_of(asked.time_zone, default=await account.time_zone(conn, who.account)),
         by=asked.group_by,

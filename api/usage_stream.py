@@ -67,6 +67,7 @@ class _StreamQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     metrics: str
     window: Window = Window.MONTH
     time_zone: str | None = None
+    include_children: bool = False
     last_event_id: str | None = None
     # A usage token may stand here; api/auth.py has read it.
     token: str | None = None
@@ -74,8 +75,7 @@ class _StreamQuery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
 
 async def _stream(request: web.Request, *, streams: Streams) -> web.StreamResponse:
     who, asked = wire.principal(request), wire.read_query(request, _StreamQuery)
-    if who.customer not in {None, asked.customer_id}:
-        raise error.ForbiddenScope("This usage token reads the usage of another customer.")
+    usage_query.check_token(who, customer=asked.customer_id, includes_children=asked.include_children)
     metrics = wire.split(asked.metrics, UUID, key="metrics") or ()
     if len(metrics) > usage_query.METRICS_MAX:
         raise error.InvalidValue(f"At most {usage_query.METRICS_MAX} metrics at once. Name fewer.", key="metrics")
@@ -153,7 +153,14 @@ async def _query(
     if asked.window is Window.BILLING_PERIOD:
         periods = await queries.billing_periods(conn, who.account, customer=asked.customer_id)
     start, end = window.around(asked.window, instant=now, zone=zone, periods=periods)
-    return Query(metrics=tuple(dict.fromkeys(metrics)), start=start, end=end, customer=asked.customer_id, zone=zone)
+    return Query(
+        metrics=tuple(dict.fromkeys(metrics)),
+        start=start,
+        end=end,
+        customer=asked.customer_id,
+        includes_children=asked.include_children,
+        zone=zone,
+    )
 
 
 def _message(found: Answer) -> bytes:

@@ -1,6 +1,6 @@
 """/usage-tokens: short-lived tokens that let a browser read the usage of one customer, and nothing else.
 
-    ut_<account, customer, expiry>.<HMAC-SHA256 with the account's secret>
+    ut_<account, customer, expiry, whether its children too>.<HMAC-SHA256 with the account's secret>
 
 A token comes as `Authorization: Bearer`, as the cookie `usance_usage_token` or as `?token=`, because the browser's
 EventSource can send no headers. It is checked without the database, except for the account's secret, which is
@@ -45,6 +45,7 @@ def routes() -> list[web.RouteDef]:
 class _TokenRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     customer_id: UUID
     expires_at: Annotated[datetime, Meta(tz=True)]
+    include_children: bool = False
 
 
 class _Claim(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +54,7 @@ class _Claim(msgspec.Struct, frozen=True, array_like=True):
     account: int
     customer: UUID
     expires: int
+    includes_children: bool = False
 
 
 async def _create(request: web.Request) -> web.Response:
@@ -63,8 +65,13 @@ async def _create(request: web.Request) -> web.Response:
         signer = await account.find_signer(conn, who.account)
     if signer is None:
         raise error.Unauthenticated
-    claim = _Claim(who.account, found.id, int(expires_at.timestamp()))
-    made = {"token": sign(claim, signer), "customerId": found.id, "expiresAt": expires_at}
+    claim = _Claim(who.account, found.id, int(expires_at.timestamp()), asked.include_children)
+    made = {
+        "token": sign(claim, signer),
+        "customerId": found.id,
+        "includeChildren": claim.includes_children,
+        "expiresAt": expires_at,
+    }
     return wire.reply(made, 201)
 
 
@@ -102,6 +109,7 @@ class Tokens:
             time_zone=signer.time_zone,
             scopes=frozenset(),
             customer=claim.customer,
+            includes_children=claim.includes_children,
         )
 
     async def _signer(self, number: int) -> Signer | None:

@@ -36,6 +36,7 @@ from runtime import telemetry
 from store import credit, due, invoice, usage
 from store.db import Connection
 from store.due import StoredSchedule
+from store.error import RawEventDropped
 from store.invoice import NewInvoice
 
 log = structlog.get_logger(__name__)
@@ -95,8 +96,10 @@ class Invoicer:
         self, conn: Connection, claimed: Sequence[StoredSchedule], *, held: Sequence[_Held], now: datetime
     ) -> None:
         async with self._pool.acquire() as reader, reader.transaction(isolation="repeatable_read", readonly=True):
-            known = await gather.known(reader, claimed, held=held)
-        outcomes = _rate_all(claimed, known)
+            known, left, gone = await _known(reader, claimed, held=held)
+        outcomes = _rate_all(left, known)
+        if gone:
+            await _park_all(conn, gone, parked=_DROPPED, until=now + PARKED_RETRY)
         for of, parked in outcomes.parked:
             await _park_all(conn, [of], parked=parked, until=now + parked.retry)
         await _save(conn, outcomes.rated, known, now=now)
@@ -118,6 +121,12 @@ _UNCOUNTED = _Parked(
 )
 
 
+_DROPPED = _Parked(
+    RawEventDropped.code,
+    "Usage of this schedule begins or ends inside a quarter hour whose raw events are not kept any more.",
+)
+
+
 class _Rated(msgspec.Struct, frozen=True):
     schedule: StoredSchedule
     draft: Bill
@@ -126,6 +135,27 @@ class _Rated(msgspec.Struct, frozen=True):
 class _Outcomes(msgspec.Struct, frozen=True):
     rated: list[_Rated]
     parked: list[tuple[StoredSchedule, _Parked]]
+
+
+async def _known(
+    reader: Connection, claimed: Sequence[StoredSchedule], *, held: Sequence[_Held]
+) -> tuple[Known, Sequence[StoredSchedule], Sequence[StoredSchedule]]:
+    """What the run knows of the schedules that can be billed, those, and the ones that need dropped raw events."""
+    try:
+        return await gather.known(reader, claimed, held=held), claimed, ()
+    except RawEventDropped:
+        gone = [of for of in claimed if await _is_gone(reader, of, held=held)]
+    ids = {of.id for of in gone}
+    left = [of for of in claimed if of.id not in ids]
+    return await gather.known(reader, left, held=held), left, gone
+
+
+async def _is_gone(reader: Connection, of: StoredSchedule, *, held: Sequence[_Held]) -> bool:
+    try:
+        await gather.known(reader, [of], held=held)
+    except RawEventDropped:
+        return True
+    return False
 
 
 def _rate_all(schedules: Sequence[StoredSchedule], known: Known) -> _Outcomes:

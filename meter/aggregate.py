@@ -29,7 +29,7 @@ from meter.recent import Recent
 from meter.retention import Retention
 from runtime import process, telemetry
 from runtime.settings import Settings
-from store import event, partition, stream_position
+from store import event, stream_position
 from store.db import Connection, Pool
 from store.dead_letter import NewLetter
 from store.stream_position import Lease
@@ -47,6 +47,8 @@ _RECENT_IDS = 200_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
 _TRIM_EVERY = timedelta(seconds=1)
+# Above the time-out of a statement: who is alive has given up by then.
+_SILENT_MAX = timedelta(minutes=6)
 
 
 class Aggregator:
@@ -58,6 +60,7 @@ class Aggregator:
         self._streams = stream.names(settings.streams)
         self._events_max = min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2)
         self._letters_max = settings.dead_letters_max
+        self._raw_months = settings.raw_event_retention_months
         # Half of what a stream may hold: the other half is for what still waits to be counted.
         self._retention = Retention(
             seconds=settings.stream_retention_seconds,
@@ -74,6 +77,7 @@ class Aggregator:
         self._counted: defaultdict[str, int] = defaultdict(int)
         self._trimmed_at: dict[str, datetime] = {}
         self._prepared_on: date | None = None
+        self._evicted_at: datetime | None = None
 
     async def step(self, now: datetime | None = None) -> int:
         """Count one batch of each stream; answers how many events were in them. `now` replaces the clock in tests."""
@@ -86,13 +90,8 @@ class Aggregator:
         """Once a day, and first of all: the rows and partitions that counting needs."""
         async with self._pool.acquire() as conn:
             await stream_position.ensure(conn, self._streams)
-            made = await partition.ensure(conn, now=now)
-            has_stray = await partition.has_stray(conn)
+            await retention.prepare_raw(conn, now=now, months=self._raw_months)
             positions = await stream_position.read(conn)
-        if made:
-            log.info("partitions made", action="prepare", partitions=made)
-        if has_stray:
-            log.error("raw events lie in the default partition, theirs was not made in time", action="prepare")
         self._positions |= {name: positions[name] for name in self._streams}
         self._prepared_on = now.date()
 
@@ -119,6 +118,7 @@ class Aggregator:
             if lease is None:
                 # Somebody else's turn; or the database was restored to before this stream.
                 await stream_position.ensure(conn, [name])
+                await self._evict(conn, now)
                 return 0
             self._forget_if_other(lease)
             entries = await self._read(name, lease.position, unreadable=letters if is_isolating else None)
@@ -126,7 +126,7 @@ class Aggregator:
                 # Somebody else has counted it.
                 self._positions[name] = lease.position
                 return 0
-            found = batch.batch(entries)
+            found = batch.batch(entries, first_index=stream_position.first_index(name))
             outcomes = await self._fold(conn, found, letters, is_isolating=is_isolating)
             if letters:
                 await dead_letter.keep(conn, letters, stream=name, letters_max=self._letters_max, now=now)
@@ -140,14 +140,22 @@ class Aggregator:
     async def _fold(
         self, conn: Connection, found: Batch, letters: list[NewLetter], *, is_isolating: bool
     ) -> Sequence[Outcome]:
-        is_sharded = len(self._streams) > 1
         if not is_isolating:
-            return [await count.count(conn, found, numbers=self._numbers, is_sharded=is_sharded, recent=self._recent)]
-        isolated = await dead_letter.isolate(
-            conn, found, numbers=self._numbers, is_sharded=is_sharded, letters_max=self._letters_max
-        )
+            is_sharded = len(self._streams) > 1
+            outcome = await count.count(conn, found, numbers=self._numbers, is_sharded=is_sharded, recent=self._recent)
+            letters += dead_letter.dropped(found, outcome)
+            return [outcome]
+        isolated = await dead_letter.isolate(conn, found, numbers=self._numbers, letters_max=self._letters_max)
         letters += isolated.letters
         return isolated.outcomes
+
+    async def _evict(self, conn: Connection, now: datetime) -> None:
+        """Once in a while: whoever has the lease may hang."""
+        if self._evicted_at is not None and now - self._evicted_at < _SILENT_MAX / 6:
+            return
+        self._evicted_at = now
+        if evicted := await stream_position.evict(conn, silent=_SILENT_MAX):
+            log.error("an aggregator that hangs has lost its lease", action="evict", sessions=evicted)
 
     def _forget_if_other(self, lease: Lease) -> None:
         """Numbers of aliases that were learnt from a database that is no more are worse than none."""

@@ -40,7 +40,7 @@ from store import backfill, backfill_event, counting, usage
 from store.backfill import Backfill, Counts, State
 from store.backfill_event import Loaded
 from store.db import Connection, Pool
-from store.error import BackfillTooLarge
+from store.error import BackfillTooLarge, RawEventDropped
 from store.event_version import CANCELLATION
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,7 @@ class Backfiller:
         try:
             async with self._pool.acquire() as conn, conn.transaction():
                 is_done = await self._finish(conn, account, found, now)
-        except (BackfillTooLarge, Unrevertible) as exc:
+        except (BackfillTooLarge, RawEventDropped, Unrevertible) as exc:
             # Everything was rolled back; asking for it again would come to the same.
             log.warning("backfill given up", action="backfill", backfill=str(found.id), reason=str(exc))
             async with self._pool.acquire() as conn:
@@ -119,6 +119,7 @@ class Backfiller:
             numbers.append((outcome.first_no, outcome.first_no + len(found)))
             place, handled = found[-1].place, handled + len(found)
             await self._show(account, of, handled)
+        await backfill_event.remember_repeats(conn, account, of=of, numbers=numbers)
         await backfill_event.unstage(conn, account, of=of.id)
         counts = Counts(
             counted=sum(one.counted for one in loaded),
@@ -159,7 +160,10 @@ async def _count(conn: Connection, of: Backfill, block: Block, *, piece: int) ->
         raise AssertionError(f"piece {piece} of a backfill")
     milliseconds, first = of.order
     entries = [(f"{milliseconds}-{first + piece}", [block])]
-    return await count.count(conn, batch.batch(entries), numbers=defaultdict(dict), is_sharded=False)
+    outcome = await count.count(conn, batch.batch(entries), numbers=defaultdict(dict), is_sharded=False)
+    if outcome.dropped:
+        raise RawEventDropped("It corrects or cancels events that are not kept as raw events any more.")
+    return outcome
 
 
 def _block(account: int, events: Sequence[Loaded], now: datetime) -> Block:

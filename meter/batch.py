@@ -2,7 +2,8 @@
 
 place     0, 1, 2 ... over the whole batch, in the order of receipt
 identity  4 bytes of account and 16 bytes of key; sorted identities are in the order of the primary key of event_key
-order     (milliseconds, sequence, index) of an event in the streams: who was received last
+order     (milliseconds, sequence, index) of an event in the streams: who was received last. Indexes of several streams
+          lie apart (stream_position.first_index), as their entries may bear the same id
 """
 
 from bisect import bisect_right
@@ -49,6 +50,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     identities: list[bytes]
     digests: list[int]
 
+    @property
+    def last(self) -> tuple[int, int]:
+        """Where the last event stands in the order of receipt."""
+        return self.blocks[-1].entry_ms, self.blocks[-1].entry_sequence
+
     def candidate(self, place: int) -> Candidate:
         """The event at a place."""
         placed = self.blocks[bisect_right(self.blocks, place, key=lambda one: one.first_place) - 1]
@@ -63,7 +69,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 0) -> Batch:
-    """The batch of these entries, each with its id; there is at least one. `first_index`: what was cut off before."""
+    """The batch of these entries, each with its id; there is at least one. `first_index`: that of each first event."""
     blocks: list[Placed] = []
     identities: list[bytes] = []
     digests: list[int] = []
@@ -92,6 +98,11 @@ def split(whole: Batch) -> tuple[Batch, Batch]:
     """The first and the second half of a batch's events; counting one after the other is counting the whole."""
     middle = whole.events // 2
     return _part(whole, 0, middle), _part(whole, middle, whole.events)
+
+
+def one(whole: Batch, place: int) -> Batch:
+    """A single event of a batch."""
+    return _part(whole, place, place + 1)
 
 
 def _part(whole: Batch, start: int, stop: int) -> Batch:

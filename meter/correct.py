@@ -4,7 +4,9 @@
 
 What stands of an id follows from everything that was received of it, in the order of receipt (version.py); so it does
 not matter how versions fall into batches, nor which stream is read first. Most ids come once: they are claimed, and
-nothing else is read or written. A plain retry costs one look at its key.
+nothing else is read or written. A plain retry costs one look at its key, and leaves no trace unless it may decide
+something later: when what was received between it and what it repeats may still come (from another stream, from a
+backfill that is closing, from a dead letter), or when what it repeats may go (with a backfill that can be reverted).
 """
 
 from collections import defaultdict
@@ -18,7 +20,7 @@ from meter import version
 from meter.batch import Batch
 from meter.recent import Recent
 from meter.version import Item, Walk
-from store import event, event_key, event_version
+from store import backfill, event, event_key, event_version
 from store.db import Connection
 from store.event import Version
 from store.event_key import Claims, Known
@@ -28,21 +30,24 @@ from store.event_version import CANCELLATION
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch, by event number.
 
-    `states`: of rows that are stored, but do not live. `retimed`: new times. `replaced` and `revived`: stored versions
-    whose contribution is taken back, or given again.
+    `states`: of new rows that do not live. `retimed`: their new times. `replaced` and `revived`: stored versions
+    whose contribution is taken back, or given again; one that has another time now is both. `corrections`: how many
+    live no more. `dropped`: what asks for another version of an event whose raw row is not kept any more.
     """
 
     duplicates: frozenset[int]
+    dropped: frozenset[int]
     cancellations: frozenset[int]
     states: Mapping[int, str]
     retimed: Mapping[int, int]
     replaced: tuple[Version, ...]
     revived: tuple[Version, ...]
+    corrections: int
 
     @property
     def unstored(self) -> frozenset[int]:
         """What makes no row."""
-        return self.duplicates | self.cancellations
+        return self.duplicates | self.cancellations | self.dropped
 
 
 class _Id(msgspec.Struct, frozen=True):
@@ -52,7 +57,15 @@ class _Id(msgspec.Struct, frozen=True):
     walk: Walk
     known: Known | None = None
     stored: Version | None = None
+    before: Sequence[Item] = ()
     has_history: bool = False
+    # Whether its repeats may decide something later.
+    is_open: bool = False
+
+    @property
+    def after(self) -> Version | None:
+        """The stored version as it is now."""
+        return None if self.stored is None else version.after(self.walk, self.stored)
 
 
 async def settle(
@@ -70,10 +83,12 @@ async def settle(
         known = await _claim(conn, claims, is_contended=is_sharded)
     else:
         known = await _claim_by(recent, conn, claims)
-    duplicates = await _meet(conn, batch, known, ids=ids, first_no=first_no, is_sharded=is_sharded)
+    is_open = is_sharded or (bool(ids or known) and await event_version.is_open(conn, before=batch.last))
+    ids = {identity: msgspec.structs.replace(one, is_open=is_open) for identity, one in ids.items()}
+    duplicates, dropped = await _meet(conn, batch, known, ids=ids, first_no=first_no, is_open=is_open)
     await _correct(conn, ids)
-    await event_version.add(conn, list(_history(ids, is_sharded=is_sharded)))
-    return _settled(ids, duplicates)
+    await event_version.add(conn, list(_history(ids)))
+    return _settled(ids, duplicates, dropped)
 
 
 async def _claim(conn: Connection, claims: Claims, *, is_contended: bool) -> dict[bytes, Known]:
@@ -105,17 +120,22 @@ async def _meet(
     *,
     ids: dict[bytes, _Id],
     first_no: int,
-    is_sharded: bool,
-) -> list[int]:
-    """Walk known ids again, now with what is stored of them; answers the numbers of plain retries."""
+    is_open: bool,
+) -> tuple[list[int], list[int]]:
+    """Walk known ids again, now with what is stored of them; answers the numbers of plain retries, and of what cannot
+    take effect because the raw row is gone.
+    """
     places: defaultdict[bytes, list[int]] = defaultdict(list)
     for place, identity in enumerate(batch.identities) if known else ():
         if identity in known:
             places[identity].append(place)
+    revertible = await backfill.revertible(conn, [one.event_no for one in known.values()])
     retries: list[int] = []
+    dropped: list[int] = []
     changed: dict[bytes, list[int]] = {}
     for identity, found in places.items():
-        if is_sharded or any(batch.digests[place] != known[identity].digest for place in found):
+        one = known[identity]
+        if is_open or one.event_no in revertible or any(batch.digests[place] != one.digest for place in found):
             changed[identity] = found
         else:
             # The usual case: nothing has to be read.
@@ -124,17 +144,31 @@ async def _meet(
     history = await event_version.read(conn, [_pair(identity) for identity in changed])
     versions = await _versions(conn, history, [(_pair(identity), known[identity]) for identity in changed])
     for identity, found in changed.items():
-        pair = _pair(identity)
+        pair, one = _pair(identity), known[identity]
+        if _is_gone(one, versions.get((pair[0], one.event_no)), history.get(pair, [])):
+            ids.pop(identity, None)
+            for place in found:
+                (retries if batch.digests[place] == one.digest else dropped).append(first_no + place)
+            continue
         new = _items(batch, found, first_no)
-        stored = _stored(known[identity], versions, account=pair[0], history=history.get(pair, []))
+        before = _stored(one, versions, account=pair[0], history=history.get(pair, []))
         ids[identity] = _Id(
             new=new,
-            walk=version.walk(sorted([*stored, *new], key=lambda one: one.order)),
-            known=known[identity],
-            stored=versions.get((pair[0], known[identity].event_no)),
+            walk=version.walk(sorted([*before, *new], key=lambda item: item.order)),
+            known=one,
+            stored=versions.get((pair[0], one.event_no)),
+            before=before,
             has_history=pair in history,
+            is_open=is_open or one.event_no in revertible,
         )
-    return retries
+    return retries, dropped
+
+
+def _is_gone(known: Known, stored: Version | None, history: Sequence[event_version.Item]) -> bool:
+    """Whether what an id contributes cannot be told any more: its row was dropped, and it was not cancelled before."""
+    if stored is not None or known.digest == CANCELLATION:
+        return False
+    return not version.walk(version.items(history, {})).is_cancelled
 
 
 async def _versions(
@@ -158,34 +192,27 @@ def _stored(
 ) -> list[Item]:
     """What was received of an id before."""
     if not history:
-        one = versions[account, known.event_no]
-        return [
-            Item(order=one.order, digest=known.digest, event_no=one.event_no, is_new=False, timestamp=one.timestamp)
-        ]
-    return [
-        Item(
-            order=one.order,
-            digest=one.digest,
-            event_no=one.event_no or 0,
-            is_new=False,
-            timestamp=row.timestamp if (row := versions.get((account, one.event_no or 0))) else None,
-        )
-        for one in history
-    ]
+        return [version.only(versions[account, known.event_no], digest=known.digest)]
+    return version.items(history, {number: row for (_, number), row in versions.items()})
 
 
 async def _correct(conn: Connection, ids: Mapping[bytes, _Id]) -> None:
     """Let known keys name what stands now, and stored rows have the state that follows from it."""
     moved: list[tuple[bytes, Item]] = []
     states: list[tuple[int, int, str]] = []
+    times: list[tuple[int, int, int]] = []
     for identity, one in ids.items():
         standing = one.walk.standing
         if one.known is None or standing is None:
             continue
         if (standing.event_no, standing.digest) != (one.known.event_no, one.known.digest):
             moved.append((identity, standing))
-        if one.stored is not None and (state := _state(one.walk, one.stored.event_no)) != one.stored.state:
-            states.append((_pair(identity)[0], one.stored.event_no, state))
+        if one.stored is None or one.after is None:
+            continue
+        if one.after.state != one.stored.state:
+            states.append((one.stored.account, one.stored.event_no, one.after.state))
+        if one.after.timestamp != one.stored.timestamp:
+            times.append((one.stored.account, one.stored.event_no, one.after.timestamp))
     if moved:
         moved.sort(key=_first)
         identities, items = [identity for identity, _ in moved], [item for _, item in moved]
@@ -193,51 +220,43 @@ async def _correct(conn: Connection, ids: Mapping[bytes, _Id]) -> None:
             conn, Claims(identities, [item.event_no for item in items], [item.digest for item in items])
         )
     await event.set_states(conn, states)
+    await event.set_times(conn, times)
 
 
-def _history(ids: Mapping[bytes, _Id], *, is_sharded: bool) -> Iterable[tuple[int, UUID, event_version.Item]]:
+def _history(ids: Mapping[bytes, _Id]) -> Iterable[tuple[int, UUID, event_version.Item]]:
     """What has to be remembered of ids, lest something older arrives, and for those who ask for an id's versions."""
     for identity, one in ids.items():
         repeats = one.walk.repeats
-        if not is_sharded and one.known is None and one.walk.standing and len(repeats) + 1 == len(one.new):
+        if not one.is_open and one.known is None and one.walk.standing and len(repeats) + 1 == len(one.new):
             # Retries within one batch, with nothing between them.
             continue
         account, key = _pair(identity)
-        if one.stored is not None and one.known is not None and not one.has_history:
-            yield account, key, event_version.Item(one.stored.order, one.stored.event_no, one.known.digest)
-        for new in one.new:
-            if new.digest == CANCELLATION:
-                yield account, key, event_version.Item(new.order, None, CANCELLATION)
-            elif is_sharded or new.event_no not in repeats:
-                row = repeats.get(new.event_no, new.event_no)
-                yield account, key, event_version.Item(new.order, row, new.digest)
+        for item in one.new if one.has_history else (*one.before, *one.new):
+            if item.digest == CANCELLATION:
+                yield account, key, event_version.Item(item.order, None, CANCELLATION)
+            elif one.is_open or item.event_no not in repeats:
+                row = repeats.get(item.event_no, item.event_no)
+                untimed_at = None if item.has_own_timestamp else item.timestamp
+                yield account, key, event_version.Item(item.order, row, item.digest, untimed_at)
 
 
-def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int]) -> Settled:
+def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int], dropped: Iterable[int]) -> Settled:
     new = [(one, item) for one in ids.values() for item in one.new]
     cancellations = frozenset(item.event_no for _, item in new if item.digest == CANCELLATION)
     duplicates = frozenset(item.event_no for one, item in new if item.event_no in one.walk.repeats) | {*retries}
     rows = [(one, item.event_no) for one, item in new if item.event_no not in cancellations | duplicates]
-    before = [(one.stored, one.walk) for one in ids.values() if one.stored is not None]
+    both = [(one.stored, one.after) for one in ids.values() if one.stored is not None and one.after is not None]
+    both = [(old, now) for old, now in both if (old.state, old.timestamp) != (now.state, now.timestamp)]
     return Settled(
         duplicates=duplicates,
+        dropped=frozenset(dropped),
         cancellations=cancellations,
-        states={number: state for one, number in rows if (state := _state(one.walk, number)) != event.LIVE},
+        states={number: state for one, number in rows if (state := version.state(one.walk, number)) != event.LIVE},
         retimed={number: at for one in ids.values() for number, at in one.walk.retimed.items()},
-        replaced=tuple(
-            old for old, walk in before if old.state == event.LIVE and _state(walk, old.event_no) != event.LIVE
-        ),
-        revived=tuple(
-            old for old, walk in before if old.state != event.LIVE and _state(walk, old.event_no) == event.LIVE
-        ),
+        replaced=tuple(old for old, _ in both if old.state == event.LIVE),
+        revived=tuple(now for _, now in both if now.state == event.LIVE),
+        corrections=sum(old.state == event.LIVE != now.state for old, now in both),
     )
-
-
-def _state(walk: Walk, event_no: int) -> str:
-    """The state of a row after a walk."""
-    if walk.standing is None or walk.standing.event_no != event_no:
-        return event.SUPERSEDED
-    return event.CANCELLED if walk.is_cancelled else event.LIVE
 
 
 def _repeated(batch: Batch, last: Mapping[bytes, int]) -> dict[bytes, list[int]]:

@@ -41,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     # The events of the batch have the numbers from here on, in their order.
     first_no: int
     aliases: Mapping[tuple[int, str], int]
+    # The places of events that ask for another version of what is not kept any more.
+    dropped: tuple[int, ...] = ()
 
 
 async def count(
@@ -59,9 +61,10 @@ async def count(
     return Outcome(
         counted=batch.events - len(settled.unstored),
         duplicates=len(settled.duplicates),
-        corrections=len(settled.replaced),
+        corrections=settled.corrections,
         first_no=first_no,
         aliases=aliases,
+        dropped=tuple(number - first_no for number in sorted(settled.dropped)),
     )
 
 

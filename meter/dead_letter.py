@@ -8,6 +8,9 @@ Theory of operation
 
     An entry that cannot be taken apart becomes one letter as a whole.
 
+    Raw events may be dropped after a time (store/partition.py). Then a correction or a cancellation of one of them
+    cannot take effect: what was counted stays, and the correction is a letter.
+
     A bug of ours can look like poison in every event. So there is a limit to what may lie in the list; beyond it
     counting stops, loudly, and everything waits in the stream.
 
@@ -34,6 +37,7 @@ from meter.error import DeadLettersFull, DeadLetterStays, MeterError, Unreadable
 from store import dead_letter, stream_position
 from store.db import Connection
 from store.dead_letter import WHOLE, DeadLetter, NewLetter
+from store.error import RawEventDropped
 
 Entry: TypeAlias = tuple[str, Sequence[Block]]
 NewId: TypeAlias = Callable[[], UUID]
@@ -42,9 +46,16 @@ _REASON_CHARACTERS_MAX = 1_000
 
 # What speaks of the data: it would fail again however often it is tried.
 _POISON: tuple[type[BaseException], ...] = (
-    UnreadableEntry,
+    *(UnreadableEntry, RawEventDropped),
     *(ValueError, LookupError, TypeError, ArithmeticError, AssertionError, struct.error, msgspec.MsgspecError),
     *(asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError),
+)
+
+# What says of itself what is wrong.
+_NAMED = (MeterError, RawEventDropped)
+
+_DROPPED = (
+    "The event that this corrects or cancels is not kept as a raw event any more, so what it contributed stays counted."
 )
 
 _ILLEGIBLE: tuple[type[BaseException], ...] = (MeterError, *_POISON)
@@ -75,28 +86,37 @@ def readable(entry_id: str, payload: bytes, *, unreadable: list[NewLetter], new_
 
 
 async def isolate(
-    conn: Connection, whole: Batch, *, numbers: Numbers, is_sharded: bool, letters_max: int, new_id: NewId = uuid7
+    conn: Connection, whole: Batch, *, numbers: Numbers, letters_max: int, new_id: NewId = uuid7
 ) -> Isolated:
     """Count what can be counted of a batch, inside the caller's transaction; the rest becomes letters."""
     outcomes: list[Outcome] = []
     letters: list[NewLetter] = []
+    # These are nobody's mistake, so they have no limit.
+    gone: list[NewLetter] = []
     # The last part is the next in order.
     parts = [whole]
     while parts:
         part = parts.pop()
         try:
             async with conn.transaction():
-                outcomes.append(await count.count(conn, part, numbers=numbers, is_sharded=is_sharded))
+                # What becomes a letter may be counted later: as if there were several streams.
+                outcomes.append(await count.count(conn, part, numbers=numbers, is_sharded=True))
+            gone += dropped(part, outcomes[-1], new_id=new_id)
         except Exception as exc:
             if not is_poison(exc):
                 raise
             if part.events > 1:
                 parts.extend(reversed(batch.split(part)))
                 continue
-            letters.append(_letter(part, exc, new_id))
+            (gone if isinstance(exc, RawEventDropped) else letters).append(_letter(part, 0, exc, new_id=new_id))
             if len(letters) > letters_max:
                 raise DeadLettersFull from exc
-    return Isolated(tuple(outcomes), tuple(letters))
+    return Isolated(tuple(outcomes), (*letters, *gone))
+
+
+def dropped(whole: Batch, outcome: Outcome, *, new_id: NewId = uuid7) -> list[NewLetter]:
+    """Letters of what counting a batch has left aside, because the raw rows that it replaces are not kept any more."""
+    return [_letter(whole, place, RawEventDropped(_DROPPED), new_id=new_id) for place in outcome.dropped]
 
 
 async def keep(conn: Connection, letters: Sequence[NewLetter], *, stream: str, letters_max: int, now: datetime) -> None:
@@ -120,6 +140,8 @@ async def replay(conn: Connection, account: int | None, *, letter: UUID, now: da
         found = await dead_letter.get(conn, account, letter=letter, for_update=True)
         if found.replayed_at is not None:
             return found
+        if found.discarded_at is not None:
+            raise DeadLetterStays(f"It was discarded at {found.discarded_at:%Y-%m-%dT%H:%M:%SZ}. Send the event again.")
         try:
             async with conn.transaction():
                 await _count(conn, found, now=now)
@@ -136,6 +158,22 @@ async def replay(conn: Connection, account: int | None, *, letter: UUID, now: da
     return found
 
 
+async def discard(
+    conn: Connection, account: int | None, *, letter: UUID, by: str, reason: str, now: datetime
+) -> DeadLetter:
+    """Let nobody wait for a letter any more. One that was replayed or discarded before stays as it is.
+
+    What cannot be read may be anybody's, so no account discards it: only who has all of them.
+    """
+    async with conn.transaction():
+        found = await dead_letter.get(conn, account, letter=letter, for_update=True)
+        if account is not None and found.account is None:
+            raise DeadLetterStays("It cannot be read whose it is: `usance dead-letters discard` discards it.")
+        if found.replayed_at is None and found.discarded_at is None:
+            await dead_letter.discard(conn, letter, by=by, reason=reason, now=now)
+        return await dead_letter.get(conn, account, letter=letter)
+
+
 def opened(content: bytes) -> list[dict[str, Any]] | None:
     """The events of a letter for people to read, as far as they can be read; None: not at all."""
     try:
@@ -148,12 +186,15 @@ def opened(content: bytes) -> list[dict[str, Any]] | None:
 async def _count(conn: Connection, letter: DeadLetter, *, now: datetime) -> None:
     blocks = _sound(letter.content)
     numbers: Numbers = defaultdict(dict)
-    whole = batch.batch([(letter.position, blocks)], first_index=max(letter.entry_index, 0))
+    is_whole = letter.entry_index == WHOLE
+    first_index = stream_position.first_index(letter.stream) if is_whole else letter.entry_index
+    whole = batch.batch([(letter.position, blocks)], first_index=first_index)
     if whole.events == 1:
-        await count.count(conn, whole, numbers=numbers, is_sharded=True)
+        # Others may have counted versions that came later: as if there were several streams.
+        if (await count.count(conn, whole, numbers=numbers, is_sharded=True)).dropped:
+            raise RawEventDropped(_DROPPED)
         return
-    # Others may have counted versions that came later: as if there were several streams.
-    found = await isolate(conn, whole, numbers=numbers, is_sharded=True, letters_max=whole.events)
+    found = await isolate(conn, whole, numbers=numbers, letters_max=whole.events)
     await dead_letter.add(conn, found.letters, stream=letter.stream, now=now)
 
 
@@ -164,12 +205,13 @@ def _sound(payload: bytes) -> Sequence[Block]:
     return blocks
 
 
-def _letter(part: Batch, exc: BaseException, new_id: NewId) -> NewLetter:
-    [placed] = part.blocks
+def _letter(whole: Batch, place: int, exc: BaseException, *, new_id: NewId) -> NewLetter:
+    alone = batch.one(whole, place)
+    [placed] = alone.blocks
     return NewLetter(
         id=new_id(),
         account=placed.block.account,
-        order=part.candidate(0).order,
+        order=alone.candidate(0).order,
         key=identity.public_id(placed.keys[0]),
         content=entry.join([entry.encode_block(placed.block)]),
         code=_code(exc),
@@ -178,11 +220,11 @@ def _letter(part: Batch, exc: BaseException, new_id: NewId) -> NewLetter:
 
 
 def _code(exc: BaseException) -> str:
-    return exc.code if isinstance(exc, MeterError) else "UNCOUNTABLE"
+    return exc.code if isinstance(exc, _NAMED) else "UNCOUNTABLE"
 
 
 def _reason(exc: BaseException) -> str:
-    said = str(exc) if isinstance(exc, MeterError) else f"{type(exc).__name__}: {exc}"
+    said = str(exc) if isinstance(exc, _NAMED) else f"{type(exc).__name__}: {exc}"
     return said[:_REASON_CHARACTERS_MAX]
 
 

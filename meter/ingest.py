@@ -1,8 +1,8 @@
 """The way in: from an HTTP body to the stream. No Postgres on this path.
 
     POST /usage-events          one event   ->  201 with the event as stored
-                                a batch     ->  202 {accepted, position, rejected: [{index, customerEventId, code,
-                                                message}]}; all bad: 400
+                                a batch     ->  202 {accepted, duplicates, position, rejected: [{index, customerEventId,
+                                                code, message}]}; all bad: 400
     POST /usage-events/csv      a file      ->  202, see upload.py
     POST /v1/events             CloudEvents ->  204 without a body; 400 if any is bad, the others are kept
     DELETE /usage-events/{id}               ->  202 {id, position}: a cancellation, which travels like an event
@@ -27,7 +27,7 @@ from uuid_utils.compat import uuid7
 from meter import dialect, entry, event, identity, inflate, load, stream, upload
 from meter.csv_file import Source
 from meter.dialect import Letter
-from meter.error import BodyTooLarge, EventRefused, MeterError, NothingAccepted, SomeRefused
+from meter.error import BodyTooLarge, EventRefused, InvalidValue, MeterError, NothingAccepted, SomeRefused
 from meter.event import Event
 from meter.load import Load, Loads
 from meter.stream import Limit, Stream
@@ -108,7 +108,12 @@ class _Ingest:
             if not events:
                 raise NothingAccepted(problems)
             position = await self._append(events, received_at, principal, into)
-            body = {"accepted": len(events), "position": position or None, "rejected": rejected}
+            body = {
+                "accepted": len(events),
+                "duplicates": _duplicates(events),
+                "position": position or None,
+                "rejected": rejected,
+            }
             return _reply(body, status=202, position=position)
 
     async def post_cloud(self, request: web.Request) -> web.Response:
@@ -141,6 +146,12 @@ class _Ingest:
     async def cancel(self, request: web.Request) -> web.Response:
         """Take an event back, also one that is still under way."""
         with _REFUSALS_COUNTED:
+            if BACKFILL_HEADER in request.headers:
+                raise InvalidValue(
+                    "A backfill takes events and no cancellations. Leave the header out to cancel what is live; revert"
+                    " the backfill, or send the event into it with other content, to change what it loads.",
+                    key=BACKFILL_HEADER,
+                )
             received_at, principal = event.microseconds(self._clock()), self._caller(request)
             one = event.cancellation(request.match_info["id"], received_at=received_at)
             position = await self._append([one], received_at, principal)
@@ -194,6 +205,23 @@ def _read(letter: Letter, received_at: int) -> tuple[list[Event], list[EventRefu
         for one in problems:
             telemetry.EVENTS_REFUSED.labels(one.code).inc()
     return events, problems, rejected
+
+
+def _duplicates(events: Sequence[Event]) -> int:
+    """How many events of one request say what the same id said right before, in the same request.
+
+    Those have no effect whatever is stored. More is not known here: that would be a look at Postgres, and what one
+    process remembers of others' corrections may be wrong.
+    """
+    # The usual case costs one set of the keys.
+    if len({one.key for one in events}) == len(events):
+        return 0
+    found = 0
+    digests: dict[bytes, int] = {}
+    for one in events:
+        found += digests.get(one.key) == one.digest
+        digests[one.key] = one.digest
+    return found
 
 
 class _RefusalsCounted:

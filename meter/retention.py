@@ -1,18 +1,26 @@
-"""How long counted entries stay in a stream.
+"""How long counted entries stay in a stream, and raw events in the database.
 
-They stay so that a database restored from a backup catches up from the stream by itself; so nothing is dropped at
+Entries stay so that a database restored from a backup catches up from the stream by itself; so nothing is dropped at
 once, but nothing is kept without bound either: beyond a size the older half of what is counted goes. Only what is
 behind the position is ever dropped.
+
+Raw events stay for ever unless a setting says for how many months. Then whole months go, once a day, in the aggregator
+(store/partition.py has what that means for others).
 """
 
 from datetime import datetime, timedelta
 
+import asyncpg
 import msgspec
+import structlog
 from redis.asyncio import Redis
 
 from meter import stream
-from store import stream_position
+from store import partition, stream_position
+from store.db import Connection
 from store.stream_position import START
+
+log = structlog.get_logger(__name__)
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,3 +48,18 @@ async def _middle(redis: Redis, name: str, position: str) -> str:
         return START
     oldest, newest = stream_position.order(first)[0], stream_position.order(position)[0]
     return position if newest - oldest <= 1 else f"{(oldest + newest) // 2}-0"
+
+
+async def prepare_raw(conn: Connection, *, now: datetime, months: int | None) -> None:
+    """Make the partitions of raw events that are needed soon, and drop those that were received more than so many
+    whole months ago. Where somebody is in the way it is done another day.
+    """
+    try:
+        if made := await partition.ensure(conn, now=now):
+            log.info("partitions made", action="prepare", partitions=made)
+        if months is not None and (dropped := await partition.drop(conn, now=now, months=months)):
+            log.info("raw events dropped", action="prepare", partitions=dropped)
+    except asyncpg.LockNotAvailableError:
+        log.warning("the partitions of raw events are busy, they are made and dropped tomorrow", action="prepare")
+    if await partition.has_stray(conn):
+        log.error("raw events lie in the default partition, theirs was not made in time", action="prepare")

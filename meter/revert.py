@@ -8,25 +8,27 @@ Theory of operation
     left, and let the difference take effect on keys, rows and counters. It does not matter what has happened since:
     corrections, cancellations, other backfills and their reverts are items of the same history.
 
+    Content that the load and somebody else sent is one row, but an item for each: a repeat of what a backfill brought
+    is remembered (correct.py). Ids of which the load only repeated what was there are looked at like the others.
+
     An id of which nothing is left is free, and may be sent again. Rows of the load that no other item names go back
     to where nobody sees them. A row that does stays: the same content was received once more, on its own.
 
     Pieces need not hold all rows of an id: a piece decides from what is stored then, and a second look changes nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
 
 from meter import fold, version
-from meter.version import Walk
 from store import backfill_event, counter, counting, event, event_key, event_version
 from store.backfill import Backfill
 from store.counter import Deltas
 from store.counting import Counting
 from store.db import Connection
-from store.event import CANCELLED, LIVE, SUPERSEDED, Version
+from store.event import LIVE, Version
 from store.event_key import Claims
 from store.event_version import CANCELLATION, Item
 
@@ -38,11 +40,14 @@ class Unrevertible(Exception):
 
 
 class _Changes(msgspec.Struct, frozen=True):
-    """What a piece comes to: ids that are free, ids that stand for another row, states of rows, and contributions."""
+    """What a piece comes to: ids that are free, ids that stand for another row, states and times of rows, and
+    contributions.
+    """
 
     freed: list[UUID] = []
     moved: dict[UUID, _Standing] = {}
     states: list[tuple[int, int, str]] = []
+    times: list[tuple[int, int, int]] = []
     taken: list[Version] = []
     given: list[Version] = []
 
@@ -74,19 +79,28 @@ async def _strike(
     """Strike the load's items out of the history of some ids. `rows` are the load's; -1 where it stored none."""
     keys = sorted({key for _, key in rows})
     before = await backfill_event.standing(conn, account, keys=keys)
+    named_before = _named(await _history(conn, account, keys)) | {number for number, _ in rows if number >= 0}
     await backfill_event.forget_items(conn, account, of=of, keys=keys)
-    history = {
-        key: items for (_, key), items in (await event_version.read(conn, [(account, key) for key in keys])).items()
-    }
-    named = {item.event_no for items in history.values() for item in items if item.event_no is not None}
+    history = await _history(conn, account, keys)
+    named = _named(history)
+    # Another backfill may have stored a row, and been reverted since.
+    gone = named_before - named
     numbers = named | {event_no for event_no, _ in before.values()}
     found = await event.versions(conn, [(account, number) for number in sorted(numbers)]) if numbers else []
-    changes = _decide(before, history, versions={one.event_no: one for one in found}, of=of)
-    gone = {number for number, _ in rows if number >= 0 and number not in named}
+    changes = _decide(before, history, versions={one.event_no: one for one in found}, gone=gone)
     await _write(conn, account, changes, gone=gone)
     # Before counters: MAX and its like are counted again from what is stored then.
     await backfill_event.withdraw(conn, account, of=of.id, numbers=gone)
     await _merge(conn, account, changes, known)
+
+
+async def _history(conn: Connection, account: int, keys: Sequence[UUID]) -> dict[UUID, Sequence[Item]]:
+    found = await event_version.read(conn, [(account, key) for key in keys])
+    return {key: items for (_, key), items in found.items()}
+
+
+def _named(history: Mapping[UUID, Sequence[Item]]) -> set[int]:
+    return {item.event_no for items in history.values() for item in items if item.event_no is not None}
 
 
 def _decide(
@@ -94,48 +108,35 @@ def _decide(
     history: Mapping[UUID, Sequence[Item]],
     *,
     versions: Mapping[int, Version],
-    of: Backfill,
+    gone: Collection[int],
 ) -> _Changes:
-    changes = _Changes([], {}, [], [], [])
+    changes = _Changes([], {}, [], [], [], [])
     for key, (number, digest) in before.items():
         items = history.get(key, ())
-        if not items and not _is_own(of, number) and digest != CANCELLATION:
+        if not items and number not in gone and digest != CANCELLATION:
             raise AssertionError(f"id {key} stands for event {number}, which nobody sent")
-        walk = _walk(items)
+        walk = version.walk(version.items(items, versions))
         after = (walk.standing.event_no, walk.standing.digest) if walk.standing else (number, CANCELLATION)
+        if {row for row, content in ((number, digest), after) if content != CANCELLATION} - versions.keys():
+            raise Unrevertible("Events that it corrected or replaced are not kept as raw events any more.")
         if not items:
             changes.freed.append(key)
         elif after != (number, digest):
             changes.moved[key] = after
         for event_no in {number, after[0]} & versions.keys():
-            _change(changes, versions[event_no], _state(walk, event_no))
+            _change(changes, versions[event_no], version.after(walk, versions[event_no]))
     return changes
 
 
-def _walk(items: Iterable[Item]) -> Walk:
-    return version.walk(
-        version.Item(order=one.order, digest=one.digest, event_no=one.event_no or 0, is_new=False) for one in items
-    )
-
-
-def _state(walk: Walk, event_no: int) -> str:
-    if walk.standing is None or walk.standing.event_no != event_no:
-        return SUPERSEDED
-    return CANCELLED if walk.is_cancelled else LIVE
-
-
-def _change(changes: _Changes, row: Version, state: str) -> None:
-    if state == row.state:
-        return
-    changes.states.append((row.account, row.event_no, state))
-    if row.state == LIVE:
+def _change(changes: _Changes, row: Version, after: Version) -> None:
+    if after.state != row.state:
+        changes.states.append((row.account, row.event_no, after.state))
+    if after.timestamp != row.timestamp:
+        changes.times.append((row.account, row.event_no, after.timestamp))
+    if after != row and row.state == LIVE:
         changes.taken.append(row)
-    if state == LIVE:
-        changes.given.append(row)
-
-
-def _is_own(of: Backfill, event_no: int) -> bool:
-    return any(start <= event_no < stop for start, stop in of.numbers)
+    if after != row and after.state == LIVE:
+        changes.given.append(after)
 
 
 async def _write(conn: Connection, account: int, changes: _Changes, *, gone: Collection[int]) -> None:
@@ -149,6 +150,7 @@ async def _write(conn: Connection, account: int, changes: _Changes, *, gone: Col
         )
         await event_key.correct(conn, claims)
     await event.set_states(conn, [one for one in changes.states if one[1] not in gone])
+    await event.set_times(conn, changes.times)
 
 
 async def _merge(conn: Connection, account: int, changes: _Changes, known: Counting) -> None:

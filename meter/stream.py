@@ -80,7 +80,12 @@ def connect(url: str) -> Redis:
 
 def names(streams: int) -> tuple[str, ...]:
     """The names of so many streams."""
-    return tuple(f"events:{{{number}}}" for number in range(streams))
+    return tuple(map(name, range(streams)))
+
+
+def name(number: int) -> str:
+    """The name of one stream."""
+    return f"events:{{{number}}}"
 
 
 class Stream:

@@ -34,6 +34,7 @@ RedisUrl = Annotated[str, Meta(pattern="^(redis|rediss|unix)://", description="r
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], Meta(description="one of debug, info, warning, error")
 ]
+Months = Annotated[int, Meta(ge=1, le=1_200, description="a whole number of months, from 1 to 1200")]
 YesNo = Annotated[Literal["no", "yes"], Meta(description="yes or no")]
 RedisCheck = Annotated[Literal["refuse", "warn"], Meta(description="refuse or warn")]
 RateLimit = Annotated[
@@ -61,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_bytes_max: Amount = 1 << 30
     stream_entries_max: Amount = 1_000_000
     stream_retention_seconds: Seconds = 86_400.0
+    raw_event_retention_months: Months | None = None
     rate_limit_ingest: RateLimit | None = None
     rate_limit_api: RateLimit | None = None
     batch_events_max: Amount = 200_000

@@ -33,7 +33,8 @@ ALL_SCOPES = frozenset(Scope)
 class Principal(msgspec.Struct, frozen=True):
     """Who asks: the account a key opens, and what every request needs to know of it.
 
-    `customer`: a usage token's, which reads the usage of this one customer and does nothing else.
+    `customer`: a usage token's, which reads the usage of this one customer and does nothing else; with
+    `includes_children` that of everyone below it, too.
     """
 
     account: int
@@ -42,6 +43,7 @@ class Principal(msgspec.Struct, frozen=True):
     time_zone: str
     scopes: frozenset[Scope] = ALL_SCOPES
     customer: UUID | None = None
+    includes_children: bool = False
 
 
 class Key(msgspec.Struct, frozen=True):

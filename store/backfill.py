@@ -6,7 +6,7 @@
 Requests ask for a change of state; a loop does the work and takes the second step (meter/backfill.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -14,14 +14,14 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from store import stream_position
+from store import counting, event, stream_position
 from store.db import Connection
 from store.error import BackfillClosing, BackfillNotOpen, BackfillTooLarge, NotFound
 from store.page import Listing, Page, both_ways
 from store.usage import Segment
 
 # Beyond any sequence that a stream gives within one millisecond; room for the pieces of one close.
-_SEQUENCE_BASE = 1 << 40
+SEQUENCE_BASE = 1 << 40
 PIECES_MAX = 1 << 12
 
 
@@ -163,7 +163,7 @@ def check_open(found: Backfill) -> Backfill:
 # Gives a closing backfill its place, behind everything that was received before.
 _CLOSE = f"""
 update usage_backfill set state = 'CLOSING', entry_ms = $3, ends = $4, problem = null, handled = 0, updated_at = $5,
-    entry_sequence = {_SEQUENCE_BASE} + {PIECES_MAX} * nextval('usage_backfill_close')
+    entry_sequence = {SEQUENCE_BASE} + {PIECES_MAX} * nextval('usage_backfill_close')
 where account = $1 and id = $2
 returning {_COLUMNS}
 """
@@ -178,6 +178,8 @@ async def close(conn: Connection, account: int, *, backfill: UUID, ends: Mapping
     if found.state in {State.CLOSING, State.CLOSED}:
         return found
     check_open(found)
+    # Whoever counts from here on knows that something may still come that was received earlier.
+    await counting.stop(conn)
     positions = [*ends.values(), *(await stream_position.read(conn)).values(), stream_position.START]
     milliseconds, _ = max(map(stream_position.order, positions))
     row = await conn.fetchrow(_CLOSE, account, backfill, milliseconds, msgspec.json.encode(ends).decode(), now)
@@ -225,6 +227,23 @@ async def lease(conn: Connection) -> bool:
     """Whether this transaction is the one that closes or reverts."""
     found: bool = await conn.fetchval(_LEASE)
     return found
+
+
+# Which blocks of event numbers belong to backfills that can be reverted, by usage_backfill_numbers: every piece of a
+# close has a block of its own.
+_REVERTIBLE = """
+select unnest(numbers_from) as block from usage_backfill
+where numbers_from && $1::bigint[] and state in ('CLOSED', 'REVERTING')
+"""
+
+
+async def revertible(conn: Connection, numbers: Collection[int]) -> set[int]:
+    """Which of these event numbers are of rows that a revert can take back."""
+    if not numbers:
+        return set()
+    blocks = {number - number % event.NUMBERS_PER_BLOCK for number in numbers}
+    found = {row["block"] for row in await conn.fetch(_REVERTIBLE, list(blocks))}
+    return {number for number in numbers if number - number % event.NUMBERS_PER_BLOCK in found}
 
 
 # From a connection of its own, so that others see it before the transaction ends.

@@ -74,15 +74,21 @@ async def unstage(conn: Connection, account: int, *, of: UUID) -> None:
     await conn.execute(_UNSTAGE, account, of)
 
 
-# Live events of the segments, received before the close, whose id the load does not have; by usage_event_alias_time and
-# usage_backfill_event_key.
+# Live events of the segments, received before the close, whose id the load does not have; by usage_event_alias_time,
+# usage_backfill_event_key and the primary key of event_version: a row that was stored later may have been received
+# before as well.
 _REPLACEABLE = """
 select event.key
 from unnest($3::integer[], $4::timestamptz[], $5::timestamptz[]) as segment (alias, start, stop)
 join usage_event as event
     on event.account = $1 and event.alias = segment.alias
     and event.event_timestamp >= segment.start and event.event_timestamp < segment.stop
-where event.state = 'live' and (event.entry_ms, event.entry_sequence) < ($6, $7) and not exists (
+where event.state = 'live'
+    and ((event.entry_ms, event.entry_sequence) < ($6, $7) or exists (
+        select from event_version as item
+        where item.account = $1 and item.key = event.key and item.event_no = event.event_no
+            and (item.entry_ms, item.entry_sequence) < ($6, $7)))
+    and not exists (
     select from usage_backfill_event as load
     where load.account = $1 and load.backfill = $2 and load.key = event.key)
 limit $8
@@ -106,6 +112,29 @@ async def replace(conn: Connection, account: int, *, of: Backfill, events_max: i
     return int(status.rpartition(" ")[2])
 
 
+# Ids of the load whose history names rows of others: what it repeated of theirs. By usage_backfill_event_key's table,
+# and the primary key of event_version; those that the close replaced are no part of the load.
+_REMEMBER_REPEATS = """
+insert into usage_backfill_replaced (account, backfill, key)
+select distinct item.account, load.backfill, item.key
+from usage_backfill_event as load join event_version as item on item.account = load.account and item.key = load.key
+where load.account = $1 and load.backfill = $2
+    and item.entry_ms = $3 and item.entry_sequence >= $4 and item.entry_sequence < $5
+    and not exists (
+        select from unnest($6::bigint[], $7::bigint[]) as own (start, stop)
+        where item.event_no >= own.start and item.event_no < own.stop)
+on conflict (account, backfill, key) do nothing
+"""
+
+
+async def remember_repeats(conn: Connection, account: int, *, of: Backfill, numbers: Sequence[tuple[int, int]]) -> None:
+    """Remember ids of which a close left something behind in the history of others' rows; `numbers` are its own."""
+    milliseconds, first = of.order
+    starts, stops = [start for start, _ in numbers], [stop for _, stop in numbers]
+    last = first + backfill.PIECES_MAX
+    await conn.execute(_REMEMBER_REPEATS, account, of.id, milliseconds, first, last, starts, stops)
+
+
 # The next ones, by the primary key.
 _REPLACED = """
 select key from usage_backfill_replaced where account = $1 and backfill = $2 and ($3::uuid is null or key > $3)
@@ -114,7 +143,7 @@ order by key limit $4
 
 
 async def replaced(conn: Connection, account: int, *, of: UUID, after: UUID | None, limit: int) -> list[UUID]:
-    """Up to `limit` ids that the close took back, behind an id."""
+    """Up to `limit` ids that the close took back, or repeated, behind an id."""
     return [row["key"] for row in await conn.fetch(_REPLACED, account, of, after, limit)]
 
 

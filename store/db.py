@@ -13,8 +13,11 @@ Errors:
 """
 
 import importlib.util
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -27,6 +30,7 @@ _QUERY_SECONDS_MAX = 300
 # What a process holds when it dies, hangs or is cut off (an aggregator its stream, an invoicer its schedules) is
 # somebody else's soon: a client that is gone is noticed in the middle of a statement, one that is silent in the middle
 # of a transaction is sent away. A dead one whose machine lives frees everything at once without any of this.
+# The same names behind the question mark of the URL win.
 _LET_GO = {
     "client_connection_check_interval": "2s",
     "idle_in_transaction_session_timeout": "30s",
@@ -34,6 +38,8 @@ _LET_GO = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
+# The same from our side: who waits for the answer of a server that is gone waits as long, not for the query's time-out.
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 # Two who migrate at once wait for each other here. Any number does, as long as it stays the same.
 _MIGRATION_LOCK: Final = 7_238_466_201
 # Waiting for the lock, and building an index on a large table, may take long.
@@ -54,15 +60,39 @@ class SchemaMismatch(Exception):
 
 async def connect_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Pool:
     """A pool of connections in UTC; it connects `min_size` times before it returns."""
+    given = parse_qs(urlsplit(url).query)
+    let_go = {name: value for name, value in _LET_GO.items() if name not in given}
+    try:
+        return await _connect_pool(url, let_go, min_size=min_size, max_size=max_size)
+    except asyncpg.ProtocolViolationError:
+        # PgBouncer takes none of these. It notices a client that is gone by itself, and has a time-out of its own for
+        # one that is silent.
+        return await _connect_pool(url, {}, min_size=min_size, max_size=max_size)
+
+
+async def _connect_pool(url: str, let_go: Mapping[str, str], *, min_size: int, max_size: int) -> Pool:
     return await asyncpg.create_pool(
         url,
         min_size=min_size,
         max_size=max_size,
         timeout=_CONNECT_SECONDS_MAX,
         command_timeout=_QUERY_SECONDS_MAX,
-        server_settings={"timezone": "UTC", "application_name": "usance", **_LET_GO},
+        server_settings={"timezone": "UTC", "application_name": "usance", **let_go},
+        init=_keep_alive,
         reset=_keep,
     )
+
+
+async def _keep_alive(conn: Connection) -> None:
+    # asyncpg has no option for it.
+    opened: socket.socket = conn._transport.get_extra_info("socket")  # type: ignore[union-attr]  # noqa: SLF001
+    if opened.family == socket.AF_UNIX:
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        # Some systems call one of them otherwise; theirs then are minutes.
+        if hasattr(socket, name):
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _keep(_: Connection) -> None:

@@ -1,7 +1,7 @@
 """Dead letters: what was accepted and could not be counted, with the reason.
 
     NewLetter       one event, or a stream entry that cannot be taken apart, on its way into the list
-    DeadLetter      the same as it is kept; it waits until it is replayed, and stays in the list afterwards
+    DeadLetter      the same as it is kept; it waits until it is replayed or discarded, and stays in the list afterwards
 
 A letter knows its place in its stream, so that a replay counts it as received then, and a stream that is read again
 makes no second letter of it.
@@ -18,6 +18,7 @@ import msgspec
 from store.db import Connection
 from store.error import NotFound
 from store.page import Listing, Page, both_ways
+from store.stream_position import INDEXES_PER_STREAM
 
 # The index of a letter that is a whole entry.
 WHOLE = -1
@@ -50,11 +51,20 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     failed_at: datetime
     replayed_at: datetime | None
+    # Who wants it counted no more, since when and why.
+    discarded_at: datetime | None
+    discarded_by: str | None
+    discard_reason: str | None
 
     @property
     def position(self) -> str:
         """The id of the entry that held it."""
         return f"{self.entry_ms}-{self.entry_sequence}"
+
+    @property
+    def index(self) -> int | None:
+        """The event's place in its entry; None: the letter is the whole entry."""
+        return None if self.entry_index == WHOLE else self.entry_index % INDEXES_PER_STREAM
 
 
 # Keeps letters; the unique place refuses what is in the list already. An account that is not there is no account.
@@ -68,8 +78,11 @@ from unnest($2::uuid[], $3::integer[], $4::bigint[], $5::bigint[], $6::integer[]
 on conflict (stream, entry_ms, entry_sequence, entry_index) do nothing
 """
 
-# How many wait for a person, by dead_letter_waiting.
-_WAITING = "select count(*) from dead_letter where replayed_at is null"
+# How many wait for a person, by dead_letter_waiting. What asks for dropped raw events waits for nothing.
+_WAITING = """
+select count(*) from dead_letter
+where replayed_at is null and discarded_at is null and code <> 'RAW_EVENT_DROPPED'
+"""
 
 
 async def add(conn: Connection, letters: Sequence[NewLetter], *, stream: str, now: datetime) -> None:
@@ -86,7 +99,8 @@ async def waiting(conn: Connection) -> int:
 
 
 _COLUMNS = """
-id, account, stream, entry_ms, entry_sequence, entry_index, content, code, reason, attempts, failed_at, replayed_at
+id, account, stream, entry_ms, entry_sequence, entry_index, content, code, reason, attempts, failed_at, replayed_at,
+discarded_at, discarded_by, discard_reason
 """
 # An entry that nobody can read belongs to no account: everybody sees that it is there.
 _MINE = "(account = $1 or account is null or $1::integer is null)"
@@ -110,19 +124,25 @@ _LIST = both_ways(f"""
 select {_COLUMNS} from dead_letter
 where {_MINE} and ($2::uuid is null or id > $2) and ($3::uuid is null or id < $3)
     and ($4::boolean is null or (replayed_at is not null) = $4)
-order by id <direction> limit $5
+    and ($5::boolean is null or (discarded_at is not null) = $5)
+order by id <direction> limit $6
 """)
 
 # How many the same filter leaves.
-_COUNT = f"select count(*) from dead_letter where {_MINE} and ($2::boolean is null or (replayed_at is not null) = $2)"
+_COUNT = f"""
+select count(*) from dead_letter
+where {_MINE} and ($2::boolean is null or (replayed_at is not null) = $2)
+    and ($3::boolean is null or (discarded_at is not null) = $3)
+"""
 
 
 async def listing(
-    conn: Connection, account: int | None, *, is_replayed: bool | None, page: Page
+    conn: Connection, account: int | None, *, is_replayed: bool | None, is_discarded: bool | None, page: Page
 ) -> Listing[DeadLetter]:
     """One page of letters; of all accounts where `account` is None."""
-    rows = await conn.fetch(_LIST[page.reads_down], account, page.above, page.below, is_replayed, page.fetch_limit)
-    return page.cut([_letter(row) for row in rows], total=await conn.fetchval(_COUNT, account, is_replayed))
+    wanted = (is_replayed, is_discarded)
+    rows = await conn.fetch(_LIST[page.reads_down], account, page.above, page.below, *wanted, page.fetch_limit)
+    return page.cut([_letter(row) for row in rows], total=await conn.fetchval(_COUNT, account, *wanted))
 
 
 # The letter that an event of this id became, by dead_letter_key.
@@ -150,6 +170,15 @@ async def replayed(conn: Connection, letter: UUID, *, now: datetime) -> None:
 async def failed(conn: Connection, letter: UUID, *, code: str, reason: str, now: datetime) -> None:
     """Say why a letter cannot be counted still."""
     await conn.execute(_FAILED, letter, now, code, reason.replace("\0", ""))
+
+
+# By the primary key; the caller has locked it.
+_DISCARD = "update dead_letter set discarded_at = $2, discarded_by = $3, discard_reason = $4 where id = $1"
+
+
+async def discard(conn: Connection, letter: UUID, *, by: str, reason: str, now: datetime) -> None:
+    """Say that nobody waits for a letter any more, who says so and why."""
+    await conn.execute(_DISCARD, letter, now, by, reason)
 
 
 def _columns(one: NewLetter) -> tuple[Any, ...]:

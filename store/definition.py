@@ -1,5 +1,6 @@
 """How a metric counts: one version of it, in the API's words, and how far its history is counted."""
 
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from rating.metric import Aggregation, Bound, Metric
 # What `definition` and `history` read, of usage_metric_version as `version`.
 COLUMNS = """version.event_type, version.aggregation_type, version.aggregation_property, version.property_filters,
 version.is_case_sensitive, version.properties_to_negate, version.group_by, version.number_filters, version.folded_to,
-version.born_no"""
+version.born_no, version.received_from"""
 
 _FILTERS = msgspec.json.Decoder(dict[str, list[str]])
 _BOUNDS = msgspec.json.Decoder(dict[str, dict[str, str]])
@@ -33,10 +34,14 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a version has counted what was there before it; complete when `folded_to` has come to `born_no`."""
+    """How far a version has counted what was there before it; complete when `folded_to` has come to `born_no`.
+
+    `received_from`: what was received before was dropped when the version was born, so it is not counted.
+    """
 
     folded_to: int = 0
     born_no: int = 0
+    received_from: datetime | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -66,7 +71,7 @@ def definition(row: asyncpg.Record) -> Definition:
 
 def history(row: asyncpg.Record) -> History:
     """The state of its history in a row of COLUMNS."""
-    return History(folded_to=row["folded_to"], born_no=row["born_no"])
+    return History(folded_to=row["folded_to"], born_no=row["born_no"], received_from=row["received_from"])
 
 
 def values(of: Definition) -> tuple[Any, ...]:

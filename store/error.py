@@ -24,6 +24,7 @@ StoreError
 |- BackfillNotOpen   BACKFILL_NOT_OPEN    it was closed or reverted
 |- BackfillClosing   BACKFILL_CLOSING     it cannot be reverted yet
 |- BackfillTooLarge  BACKFILL_TOO_LARGE   more than one transaction takes
+|- RawEventDropped   RAW_EVENT_DROPPED    what was received is not kept any more
 
 `key` names the field of the request that the problem is with, where there is one.
 """
@@ -177,3 +178,9 @@ class BackfillTooLarge(StoreError):
     """A backfill becomes visible in one transaction, so it has a limit. Load the rest into another one."""
 
     code = "BACKFILL_TOO_LARGE"
+
+
+class RawEventDropped(StoreError):
+    """Raw events are needed that are not kept any more; what was counted of them stays counted."""
+
+    code = "RAW_EVENT_DROPPED"

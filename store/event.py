@@ -54,6 +54,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     event_no: int
     key: UUID
     alias: int
+    alias_value: str
     event_type: str
     timestamp: int
     properties: str
@@ -63,15 +64,23 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 # Corrections ask for the versions they replace, by the primary key of every partition.
 _VERSIONS = """
-select account, event_no, key, alias, event_type, event_timestamp, properties, state,
+select account, event_no, key, alias, value as alias_value, event_type, event_timestamp, properties, state,
     entry_ms, entry_sequence, entry_index
 from usage_event join unnest($1::integer[], $2::bigint[]) as wanted (account, event_no) using (account, event_no)
+join usage_alias using (account, alias)
 """
 
 # Corrections and cancellations, by the primary key of every partition.
 _SET_STATES = """
 update usage_event set state = new.state
 from unnest($1::integer[], $2::bigint[], $3::text[]) as new (account, event_no, state)
+where usage_event.account = new.account and usage_event.event_no = new.event_no
+"""
+
+# New times of what came without a timestamp, by the primary key of every partition.
+_SET_TIMES = """
+update usage_event set event_timestamp = new.at
+from unnest($1::integer[], $2::bigint[], $3::timestamptz[]) as new (account, event_no, at)
 where usage_event.account = new.account and usage_event.event_no = new.event_no
 """
 
@@ -113,6 +122,7 @@ async def versions(conn: Connection, numbers: Collection[tuple[int, int]]) -> li
             event_no=row["event_no"],
             key=row["key"],
             alias=row["alias"],
+            alias_value=row["alias_value"],
             event_type=row["event_type"],
             timestamp=(row["event_timestamp"] - _EPOCH) // _MICROSECOND,
             properties=row["properties"],
@@ -127,6 +137,13 @@ async def set_states(conn: Connection, states: Collection[tuple[int, int, str]])
     """Give stored rows, as (account, event_no, state), another state."""
     if states:
         await conn.execute(_SET_STATES, *zip(*sorted(states), strict=True))
+
+
+async def set_times(conn: Connection, times: Collection[tuple[int, int, int]]) -> None:
+    """Give stored rows, as (account, event_no, microseconds since 1970), another time."""
+    if times:
+        accounts, numbers, at = zip(*sorted(times), strict=True)
+        await conn.execute(_SET_TIMES, accounts, numbers, [_EPOCH + one * _MICROSECOND for one in at])
 
 
 async def history(

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from rating import metric
-from store import bucket, usage_alias
+from store import bucket, partition, usage_alias
 from store.db import Connection
 from store.usage import Question
 
@@ -76,10 +76,23 @@ class _Walk(msgspec.Struct, frozen=True):
     stop: datetime
 
 
-async def extent(conn: Connection, account: int, question: Question) -> tuple[UUID, UUID] | None:
-    """The keys of the first and the last event; None: nothing was counted."""
+class _Ends(msgspec.Struct):
+    """The events found from either end: when, number, key. `are_gone`: ends behind which something was dropped."""
+
+    first: list[tuple[datetime, int, UUID]] = []
+    last: list[tuple[datetime, int, UUID]] = []
+    are_gone: set[bool] = set()
+
+    def of(self, walk: _Walk) -> list[tuple[datetime, int, UUID]]:
+        """Those of a walk's end."""
+        return self.last if walk.is_last else self.first
+
+
+async def extent(conn: Connection, account: int, question: Question) -> tuple[UUID | None, UUID | None]:
+    """The keys of the first and the last event; None: nothing was counted, or the raw event may be gone."""
     walks = await _walks(conn, account, question)
-    rule, found, limit = metric.rule(question.metric), [], _STEP_EVENTS
+    kept = await partition.kept_from(conn)
+    rule, found, limit = metric.rule(question.metric), _Ends(), _STEP_EVENTS
     while walks:
         rows = await _next(conn, account, question, walks=walks, limit=limit)
         onward: list[_Walk] = []
@@ -88,10 +101,14 @@ async def extent(conn: Connection, account: int, question: Question) -> tuple[UU
             # Further on may be more of the instant at which the first one counts.
             if len(seen) == limit and (not counted or seen[-1]["event_timestamp"] == counted[0]["event_timestamp"]):
                 onward.append(_behind(walk, (counted or seen[-1:])[0]["event_timestamp"]))
-            else:
-                found += [(row["event_timestamp"], row["event_no"], row["key"]) for row in counted]
+                continue
+            found.of(walk).extend((row["event_timestamp"], row["event_no"], row["key"]) for row in counted)
+            if kept is not None and walk.start < kept and not (walk.is_last and counted):
+                found.are_gone.add(walk.is_last)
         walks, limit = onward, limit * _STEP_GROWTH
-    return (min(found)[2], max(found)[2]) if found else None
+    first = min(found.first)[2] if found.first and False not in found.are_gone else None
+    last = max(found.last)[2] if found.last and True not in found.are_gone else None
+    return first, last
 
 
 async def _walks(conn: Connection, account: int, question: Question) -> list[_Walk]:

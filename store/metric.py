@@ -64,9 +64,11 @@ values ($1, $2, $3, $4, $5, 1, $6, $6)
 # Makes a version and numbers it. Whatever is counted later has higher event numbers than the one taken here.
 _INSERT_VERSION = """
 insert into usage_metric_version (account, id, version, event_type, aggregation_type, aggregation_property,
-    property_filters, is_case_sensitive, properties_to_negate, group_by, number_filters, born_no, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nextval('usage_event_block'), $12)
-returning metric, born_no
+    property_filters, is_case_sensitive, properties_to_negate, group_by, number_filters, born_no, created_at,
+    received_from)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, nextval('usage_event_block'), $12,
+    (select dropped_before from usage_retention))
+returning metric, born_no, received_from
 """
 
 # ruff: noqa: S608 - built from constants
@@ -190,7 +192,9 @@ async def _add_version(conn: Connection, account: int, *, metric: StoredMetric, 
     )
     if row is None:
         raise AssertionError("an insert answers its row")
-    return msgspec.structs.replace(metric, number=row["metric"], history=History(born_no=row["born_no"]))
+    return msgspec.structs.replace(
+        metric, number=row["metric"], history=History(born_no=row["born_no"], received_from=row["received_from"])
+    )
 
 
 def _stored(row: asyncpg.Record) -> StoredMetric:

@@ -3,9 +3,10 @@
     counters(conn) -> rows (says, checked, differences, samples) for quarter hours, days and distinct values
 
 What a metric counts is decided from the stored text on. Deleted metrics count no more and are left out, and so are
-events that a young metric has not come to. Values of more than 512 bytes, and those that look like a hash, are known by
-their hash. Days are runs of quarter hours: where a clock is set back over midnight the day that has begun goes on, so a
-quarter hour belongs to the latest date shown within the hour before it.
+events that a young metric has not come to. Where raw events were dropped nothing can be counted again, so what begins
+before `store.partition.kept_from` is left out. Values of more than 512 bytes, and those that look like a hash, are
+known by their hash. Days are runs of quarter hours: where a clock is set back over midnight the day that has begun goes
+on, so a quarter hour belongs to the latest date shown within the hour before it.
 
 `total` is what the aggregation keeps: a sum, an extreme, the last value, or level x microseconds between the first and
 the last event there. `detail` is what LATEST and WEIGHTED keep beside it: first and last instant, last event, level.
@@ -49,7 +50,9 @@ _DIFFERS = """({0}.events <> {0}.counted_events or {0}.total <> {0}.counted_tota
 # ruff: noqa: S608 - built from constants
 # Reads usage_event and the three tables of counters once each. `fold` stands for the server's best way to ignore case.
 _COUNTERS = f"""
-with counting as materialized (
+with kept as materialized (
+    select coalesce((select dropped_before + interval '5 minutes' from usage_retention), '-infinity') as since
+), counting as materialized (
     select v.account, v.metric, v.event_type, v.aggregation_type, v.aggregation_property, v.property_filters,
            v.is_case_sensitive, v.properties_to_negate, v.group_by, v.number_filters, v.folded_to, v.born_no,
            format('%s version %s', m.name, v.version) as name
@@ -157,6 +160,7 @@ with counting as materialized (
         from usage_slot left join usage_group g using (account, group_no)
         where (account, metric) not in (select account, metric from deleted)
     ) c using (account, metric, alias, slot, grouped)
+    where to_timestamp(slot::bigint * 900) >= (select since from kept)
 ), days as materialized (
     select account, metric, alias, day as starts, grouped,
            coalesce(r.events, 0) as events, coalesce(r.total, 0) as total, r.detail,
@@ -173,6 +177,8 @@ with counting as materialized (
         from usage_day left join usage_group g using (account, group_no)
         where (account, metric) not in (select account, metric from deleted)
     ) c using (account, metric, alias, day, grouped)
+    -- In no zone does this day begin earlier.
+    where day > ((select since from kept) at time zone 'UTC' + interval '1 day')::date
 ), members as materialized (
     select account, metric, alias, to_timestamp(slot::bigint * 900) at time zone 'UTC' as starts, grouped, member,
            coalesce(r.events, 0) as events, coalesce(c.events, 0) as counted_events
@@ -188,6 +194,7 @@ with counting as materialized (
         from usage_unique u left join usage_group g using (account, group_no)
         where (account, metric) not in (select account, metric from deleted)
     ) c using (account, metric, alias, slot, grouped, member)
+    where to_timestamp(slot::bigint * 900) >= (select since from kept)
 )
 select 'Quarter hours equal a recount of the raw events' as says,
        (select count(*) from slots) as checked,

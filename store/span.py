@@ -7,7 +7,8 @@ has. A day is then put together again from its quarter hours.
 Theory of operation
     Rows are locked first, in the order of their keys, by an upsert that changes nothing; a row that was not there is
     made with no events. Under the lock raw events show all that was committed, and what this transaction has stored:
-    whoever else has stored events here, and waits for the lock, adds them afterwards.
+    whoever else has stored events here, and waits for the lock, adds them afterwards. Where raw events may have been
+    dropped, their number says whether they are all there; if not, nothing can be counted again.
 """
 
 from collections import defaultdict
@@ -22,8 +23,9 @@ from rating import metric as metrics_
 from rating import span
 from rating.metric import Aggregation, Metric
 from rating.span import Point, Span
-from store import bucket
+from store import bucket, partition
 from store.db import Connection
+from store.error import RawEventDropped
 
 Key: TypeAlias = tuple[int, int, int, Any, int]
 Points: TypeAlias = Mapping[Key, tuple[list[Point], list[Point]]]
@@ -121,7 +123,9 @@ async def merge(
         after[key] = _changed(aggregation, old, came, went)
         if after[key] is None and came:
             unclear.append(key)
-    after |= await _recounted(conn, unclear, metrics=metrics, groups=groups)
+    recounted = await _recounted(conn, unclear, metrics=metrics, groups=groups)
+    await _refuse_dropped(conn, stored, points, recounted)
+    after |= recounted
     await _write(conn, after, write_sql=_WRITE_SLOTS, drop_sql=_DROP_SLOTS)
     await _merge_days(conn, points, unclear=set(unclear), metrics=metrics, zones=zones)
 
@@ -215,6 +219,20 @@ async def _recounted(
         at = bucket.microseconds(row["event_timestamp"])
         found[account, number, alias, slot, group].append((at, row["event_no"], value))
     return after | {key: span.span(metrics[key[1]].aggregation, found[key]) for key in keys if found.get(key)}
+
+
+async def _refuse_dropped(
+    conn: Connection, stored: Mapping[Key, Span | None], points: Points, recounted: Mapping[Key, Span | None]
+) -> None:
+    """Refuse what was counted again without events that were counted before."""
+    missing = []
+    for key, found in recounted.items():
+        old, (came, went) = stored[key], points[key]
+        if (found.events if found else 0) != (old.events if old else 0) + len(came) - len(went):
+            missing.append(key)
+    kept = await partition.kept_from(conn) if missing else None
+    if kept is not None and any(bucket.slot_start(key[3]) < kept for key in missing):
+        raise RawEventDropped
 
 
 def _ranges(wanted: Sequence[tuple[int, int, int, Any]], metrics: Mapping[int, Metric]) -> tuple[list[Any], ...]:

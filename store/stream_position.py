@@ -5,7 +5,7 @@ Positions are stream entry ids, "milliseconds-sequence"; everything up to and in
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -13,6 +13,8 @@ from store.db import Connection
 
 START = "0-0"
 _SEQUENCE_MAX = 2**64 - 1
+# More events than an entry can hold; 1,024 times that is an integer of Postgres.
+INDEXES_PER_STREAM = 1 << 20
 
 # A stream that nobody has counted yet starts before its first entry.
 _ENSURE = "insert into stream_position (stream) select unnest($1::text[]) on conflict (stream) do nothing"
@@ -24,6 +26,18 @@ select position,
     format('%s %s', pg_postmaster_start_time(), (select oid from pg_database where datname = current_database()))
         as incarnation
 from stream_position where stream = $1 for update skip locked
+"""
+
+# Who holds leases and hangs in the middle of a COPY: no time-out of Postgres ends its wait for more, and its client, if
+# it lived, would have given up. A role may end its own backends.
+_EVICT = """
+select pg_terminate_backend(activity.pid)
+from pg_stat_activity activity
+join pg_locks on pg_locks.pid = activity.pid
+where pg_locks.relation = 'stream_position'::regclass and pg_locks.mode = 'RowShareLock' and pg_locks.granted
+    and activity.datname = current_database() and activity.usename = current_user
+    and activity.state = 'active' and activity.wait_event = 'ClientRead'
+    and activity.query_start < clock_timestamp() - $1::interval
 """
 
 # The lease, whoever has it now.
@@ -54,6 +68,15 @@ def before(position: str) -> str:
     return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{_SEQUENCE_MAX}"
 
 
+def first_index(stream: str) -> int:
+    """Where the indexes of a stream's events begin.
+
+    Entries of several streams can bear the same id, and one event must not stand where another does: so what was
+    received at the same moment is in the order of the streams.
+    """
+    return int(stream[stream.index("{") + 1 : -1]) * INDEXES_PER_STREAM
+
+
 async def ensure(conn: Connection, streams: Sequence[str]) -> None:
     """Make the rows of new streams."""
     await conn.execute(_ENSURE, streams)
@@ -63,6 +86,11 @@ async def lock(conn: Connection, stream: str) -> Lease | None:
     """Take the lease until the transaction ends. None: somebody else has it."""
     row = await conn.fetchrow(_LOCK, stream)
     return Lease(row["position"], row["incarnation"]) if row else None
+
+
+async def evict(conn: Connection, *, silent: timedelta) -> int:
+    """End the sessions that hold leases and have been owing the rest of a COPY for so long; answers how many."""
+    return len(await conn.fetch(_EVICT, silent))
 
 
 async def wait(conn: Connection, stream: str) -> None:

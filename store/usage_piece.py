@@ -11,8 +11,9 @@ import asyncpg
 import msgspec
 
 from rating.metric import Aggregation
+from store import bucket, partition
 from store.db import Connection
-from store.error import QueryTooLarge
+from store.error import QueryTooLarge, RawEventDropped
 from store.part import Carry, Part, Parts
 from store.span import span_of
 
@@ -113,6 +114,19 @@ lateral (
 limit $7
 """
 
+# Whether anything was counted in these quarter hours, by the primary key of usage_slot.
+_HAS_COUNTED = """
+select exists (
+    select from unnest($2::integer[], $3::integer[], $4::integer[], $5::integer[]) as part (metric, alias, start, stop),
+    lateral (
+        select from usage_slot
+        where account = $1 and metric = part.metric and alias = part.alias
+            and slot >= part.start and slot < part.stop
+        limit 1
+    ) as found
+)
+"""
+
 _ORDERED = frozenset({Aggregation.LATEST, Aggregation.WEIGHTED})
 
 
@@ -185,6 +199,7 @@ async def _fetch(
 async def _edges(conn: Connection, account: int, parts: Sequence[Part], *, is_bounded: bool) -> list[asyncpg.Record]:
     if not parts:
         return []
+    await _refuse_dropped(conn, account, parts)
     places, _, aliases, starts, ends = _columns(parts)
     types = [one.metric.event_type for one in parts]
     limit = RAW_EVENTS_MAX + 1 if is_bounded else None
@@ -192,6 +207,23 @@ async def _edges(conn: Connection, account: int, parts: Sequence[Part], *, is_bo
     if is_bounded and len(rows) > RAW_EVENTS_MAX:
         raise QueryTooLarge
     return list(rows)
+
+
+async def _refuse_dropped(conn: Connection, account: int, parts: Sequence[Part]) -> None:
+    """Refuse edges where events were counted whose raw rows may be gone: what is left would be a wrong answer."""
+    kept = await partition.kept_from(conn)
+    old = [] if kept is None else [one for one in parts if one.start < kept]
+    if kept is None or not old:
+        return
+    wanted = [
+        (one.metric.number, one.alias, bucket.slot_until(one.start), bucket.slot_from(min(one.end, kept)))
+        for one in old
+    ]
+    if await conn.fetchval(_HAS_COUNTED, account, *_transposed(wanted, width=4)):
+        raise RawEventDropped(
+            f"Raw events are kept from {kept:%Y-%m-%dT%H:%M:%SZ} on. Before, ask for whole quarter hours, for groups"
+            " and filters that the metric keeps apart."
+        )
 
 
 def _columns(parts: Sequence[Part], *, first: int = 0) -> tuple[list[Any], ...]:

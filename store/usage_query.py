@@ -2,7 +2,8 @@
 
     answer(conn, account, query) -> Answer      call it in a REPEATABLE READ transaction
 
-A query becomes questions (store/usage.py), one for each metric and window. Groups and filters by properties that the
+A query becomes questions (store/usage.py), one for each metric and window; all names of a family are one question, so
+UNIQUE is the union over parent and children. Groups and filters by properties that the
 metric keeps apart are answered from counters; others from raw events, as far as QueryTooLarge allows.
 """
 
@@ -20,7 +21,7 @@ from rating import period, window
 from rating.metric import Aggregation, Metric
 from rating.period import MONTHS, Frequency, Grid
 from rating.window import Window
-from store import customer, metric, stream_position, usage
+from store import customer, family, metric, stream_position, usage
 from store.customer import AliasSpan
 from store.db import Connection
 from store.error import MetricCounting, NoBillingPeriod, NotFound, QueryTooLarge
@@ -34,13 +35,16 @@ Filters: TypeAlias = dict[str, list[str]]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked. Either aliases or a customer; `start` and `end` are a half-open range."""
+    """What is asked. Either aliases or a customer, who may include children and grandchildren; `start` and `end` are a
+    half-open range.
+    """
 
     metrics: tuple[UUID, ...]
     start: datetime
     end: datetime
     aliases: tuple[str, ...] = ()
     customer: UUID | None = None
+    includes_children: bool = False
     window: Window | None = None
     zone: ZoneInfo
     by: tuple[str, ...] = ()
@@ -110,13 +114,16 @@ async def _metrics(conn: Connection, account: int, wanted: Sequence[UUID]) -> li
 
 
 async def _spans(conn: Connection, account: int, query: Query) -> Sequence[AliasSpan]:
-    """Under which names, and when, usage is asked for."""
+    """Under which names, and when, usage is asked for. No two customers have one name at one time."""
     if query.customer is None:
         return [AliasSpan(alias, None, None) for alias in dict.fromkeys(query.aliases)]
-    found = await customer.aliases_of(conn, account=account, customers=[query.customer])
+    members = [query.customer]
+    if query.includes_children:
+        members += (await family.descendants(conn, account, customers=members))[query.customer]
+    found = await customer.aliases_of(conn, account=account, customers=members)
     if not found[query.customer]:
         raise NotFound(f"There is no customer {query.customer}.", key="customerId")
-    return found[query.customer]
+    return [span for member in members for span in found[member]]
 
 
 async def _ranges(conn: Connection, account: int, query: Query) -> list[window.Range]:

@@ -82,8 +82,9 @@ _KEYS = """
 with differing as materialized (
     select k.account, k.key, k.event_no
     from event_key k
-    -- 0: cancelled before anybody sent it, so there is nothing yet.
-    where k.digest <> 0 and not exists (
+    -- 0: cancelled before anybody sent it, so there is nothing yet. Raw events may have been dropped, their keys stay.
+    where k.digest <> 0 and k.event_no >= coalesce((select dropped_below from usage_retention), k.event_no)
+    and not exists (
         select from usage_event e where e.account = k.account and e.event_no = k.event_no and e.key = k.key
     )
 )
@@ -110,6 +111,7 @@ with used as materialized (
     select format('alias number %s (%L) is borne by no event', a.alias, a.value)
     from usage_alias a
     where not exists (select from used u where u.place = 'usage_event' and u.account = a.account and u.alias = a.alias)
+        and not exists (select from usage_retention)
         and not exists (select from usage_backfill_event b where b.account = a.account and b.alias = a.value)
 )
 select 'Each alias number has its name and its events' as says,

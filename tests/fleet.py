@@ -2,13 +2,12 @@
 
     client -> proxy -> 3 HTTP workers -> proxies -> Valkey, Postgres <- proxies <- 3 aggregators
 
-`Load` sends events all the while and keeps what became of each id by the replies alone; `counted_exactly` compares that
-with what the database holds.
+A `Load` (load.py) sends events all the while and keeps what became of each id by the replies alone; `counted_exactly`
+compares that with what the database holds.
 """
 
 import asyncio
 import contextlib
-import io
 import os
 import random
 import resource
@@ -16,19 +15,17 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import UUID
 
 import aiohttp
 import asyncpg
 import msgspec
-from aiohttp import encode_basic_auth
 from redis.asyncio import Redis
 
 from meter import stream
@@ -40,17 +37,17 @@ from store.account import Principal
 from store.db import Connection
 from store.metric import StoredMetric
 from store.usage import Question, Segment
+from tests.load import ALIASES, CLIENT_ID, SECRET, Load
 from tests.proxy import Proxy
 from tests.usage import definition, differences, make_metric
 
 ROOT = Path(__file__).parents[1]
-CLIENT_ID, SECRET = "fleet", "a-secret-of-the-fleet"
 WORKERS = AGGREGATORS = STREAMS = 3
-ALIASES = 5
-SECONDS_MAX = 60.0
-REQUEST_SECONDS_MAX = 8.0
+# A deadline, not a promise: the machine may be busy with other things.
+SECONDS_MAX = 180.0
+# Before, during and after a fault.
+SECONDS = 0.4
 SETTINGS = {
-    "USANCE_STREAMS": str(STREAMS),
     # Small batches: more transactions for a fault to fall into.
     "USANCE_BATCH_EVENTS_MAX": "2000",
     "USANCE_STREAM_ENTRIES_MAX": "1000",
@@ -58,15 +55,35 @@ SETTINGS = {
 }
 
 
+# Each process keeps one connection at least, and has used it when it has looked at the schema.
+CONNECTED = """
+select count(*) from pg_stat_activity where application_name = 'usance' and state = 'idle'
+"""
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there are of what, and how they are set."""
+
+    workers: int = WORKERS
+    aggregators: int = AGGREGATORS
+    streams: int = STREAMS
+    settings: Mapping[str, str] = msgspec.field(default_factory=lambda: SETTINGS)
+    # What stands behind the question mark of the URL of Postgres.
+    postgres_options: str = ""
+    # Without proxies: for what is to be fast.
+    is_direct: bool = False
+
+
 class Fleet:
     """The processes; `start` and `stop` are the fixture's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shape: Shape | None = None) -> None:
         self.folder = folder
+        self.shape = shape or Shape()
         self.workers: list[asyncio.subprocess.Process] = []
         self.aggregators: list[asyncio.subprocess.Process] = []
         self.proxies: dict[str, Proxy] = {}
-        self.ports = [_free_port() for _ in range(WORKERS)]
+        self.ports = [_free_port() for _ in range(self.shape.workers)]
         self.doors: list[Proxy] = []
         self.loads: list[Load] = []
 
@@ -83,10 +100,11 @@ class Fleet:
             self.proxies[f"{who}-postgres"] = await Proxy.to_socket(f"{host}/.s.PGSQL.5432")
             self.proxies[f"{who}-valkey"] = await Proxy.to_socket(unquote(urlsplit(self.valkey.url).path))
         self.doors = [await Proxy.to_port(port) for port in self.ports]
-        self.workers = [await self.worker(number) for number in range(WORKERS)]
-        self.aggregators = [await self.aggregator() for _ in range(AGGREGATORS)]
-        for number in range(WORKERS):
+        self.workers = [await self.worker(number) for number in range(self.shape.workers)]
+        self.aggregators = [await self.aggregator() for _ in range(self.shape.aggregators)]
+        for number in range(self.shape.workers):
             await self.answers(number)
+        await self._until_connected(len(self.workers) + len(self.aggregators))
 
     async def stop(self) -> None:
         for process in (*self.workers, *self.aggregators):
@@ -95,6 +113,11 @@ class Fleet:
             await proxy.close()
         self.valkey.stop()
         self.postgres.stop()
+
+    def load(self, *, seed: int, padding: int = 0) -> Load:
+        """A load whose promises `counted_exactly` will ask for."""
+        self.loads.append(Load(self.doors, seed=seed, padding=padding))
+        return self.loads[-1]
 
     def start_postgres(self) -> None:
         self.postgres: Server = server.start(embedded.plan_postgres(self.folder / "postgres"))
@@ -109,18 +132,24 @@ class Fleet:
         return await self._python("aggregate", "aggregator")
 
     async def _python(self, command: str, who: str, *options: str, **settings: str) -> asyncio.subprocess.Process:
-        urls = (
-            *("--database-url", f"postgresql://usance@127.0.0.1:{self.proxies[f'{who}-postgres'].port}/usance"),
-            *("--redis-url", f"redis://127.0.0.1:{self.proxies[f'{who}-valkey'].port}"),
-        )
+        postgres, valkey = self._urls(who)
+        urls = ("--database-url", postgres, "--redis-url", valkey)
+        environment = os.environ | self.shape.settings | {"USANCE_STREAMS": str(self.shape.streams)} | settings
         with (self.folder / f"{who}.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "usance.cli", command, *options, *urls),
-                env=os.environ | SETTINGS | settings,
+                env=environment,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
             )
+
+    def _urls(self, who: str) -> tuple[str, str]:
+        if self.shape.is_direct:
+            return self.postgres.url, self.valkey.url
+        postgres, valkey = self.proxies[f"{who}-postgres"], self.proxies[f"{who}-valkey"]
+        options = self.shape.postgres_options
+        return f"postgresql://usance@127.0.0.1:{postgres.port}/usance{options}", f"redis://127.0.0.1:{valkey.port}"
 
     async def answers(self, number: int) -> None:
         """Wait until a worker does."""
@@ -130,6 +159,12 @@ class Fleet:
                     async with session.get(f"http://127.0.0.1:{self.ports[number]}/health") as reply:
                         if reply.status == 200:
                             return
+                await asyncio.sleep(0.05)
+
+    async def _until_connected(self, processes: int) -> None:
+        """Wait until so many have found Postgres: aggregators do not answer."""
+        async with self.connected() as conn, asyncio.timeout(SECONDS_MAX):
+            while await conn.fetchval(CONNECTED) < processes:  # noqa: ASYNC110 other processes
                 await asyncio.sleep(0.05)
 
     @asynccontextmanager
@@ -152,22 +187,22 @@ class Fleet:
         """Whether everything in the streams is counted."""
         redis: Redis = stream.connect(self.valkey.url)
         try:
-            ends = await stream.ends(redis, stream.names(STREAMS))
+            ends = await stream.ends(redis, stream.names(self.shape.streams))
         finally:
             await redis.aclose()
         async with self.connected() as conn:
             return await usage.counted_past(conn, ends)
 
-    async def count(self) -> None:
+    async def count(self, seconds: float = SECONDS_MAX) -> None:
         """Wait until everything is counted."""
-        async with asyncio.timeout(SECONDS_MAX):
+        async with asyncio.timeout(seconds):
             while not await self.is_counted():  # noqa: ASYNC110 other processes
                 await asyncio.sleep(0.05)
 
     def limit_files(self, size: int | None) -> None:
         """Let no file of Postgres grow beyond a size: a disk that is full, for whoever writes there."""
         soft = resource.RLIM_INFINITY if size is None else size
-        for pid in (self.postgres.pid, *_children(self.postgres.pid)):
+        for pid in (self.postgres.pid, *children(self.postgres.pid)):
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
 
@@ -180,83 +215,9 @@ class Fleet:
         (self.folder / name).rename(data)
 
 
-class Load:
-    """Events that are sent until `stop`, and what their replies promised."""
-
-    def __init__(self, fleet: Fleet, *, seed: int, padding: int = 0) -> None:
-        self._fleet = fleet
-        fleet.loads.append(self)
-        self._dice = random.Random(seed)  # noqa: S311 a fixed seed, so that a failure can be looked at again
-        self._padding = "x" * padding
-        self._name = f"{seed}-{os.urandom(4).hex()}"
-        self._next = 0
-        self._names: list[str] = []
-        self.accepted: dict[str, int] = {}
-        self.unknown: dict[str, int] = {}
-        self.statuses: dict[int, int] = {}
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Send to all workers at once, until told to stop."""
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
-        headers = {"Authorization": encode_basic_auth(CLIENT_ID, SECRET)}
-        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-            await asyncio.gather(*(self._send_to(session, door, stop) for door in self._fleet.doors))
-
-    async def batch(self, size: int, door: int = 0) -> None:
-        """Send one batch."""
-        headers = {"Authorization": encode_basic_auth(CLIENT_ID, SECRET)}
-        async with aiohttp.ClientSession(headers=headers) as session:
-            await self._send(session, self._fleet.doors[door], size)
-
-    async def _send_to(self, session: aiohttp.ClientSession, door: Proxy, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await self._send(session, door, self._dice.randrange(1, 200))
-            # A steady trickle: faults are what is tried here, not speed.
-            await asyncio.sleep(0.02)
-
-    async def _send(self, session: aiohttp.ClientSession, door: Proxy, size: int) -> bool:
-        fresh = {f"{self._name}-{n}": n % 1_000 for n in range(self._next, self._next + size)}
-        self._next += size
-        known = self._dice.choices(self._names, k=size // 10) if self._names else []
-        sent = fresh | {name: self.accepted[name] for name in known}
-        try:
-            url = f"http://127.0.0.1:{door.port}/api/usage-events"
-            body = io.BytesIO(msgspec.json.encode([self._event(name, n) for name, n in sent.items()]))
-            async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as reply:
-                is_accepted = reply.status == 202
-                self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
-                await reply.read()
-        except (aiohttp.ClientError, TimeoutError):
-            is_accepted = False
-        (self.accepted if is_accepted else self.unknown).update(fresh)
-        self._names += fresh if is_accepted else []
-        return is_accepted
-
-    def _event(self, name: str, number: int) -> dict[str, Any]:
-        return {
-            "customerEventId": name,
-            "customerAlias": f"customer-{number % ALIASES}",
-            "eventType": "call",
-            "eventTimestamp": f"2025-03-{1 + number % 9:02}T10:00:00Z",
-            "eventProperties": {"tokens": number, "user": f"user-{number % 97}", "padding": self._padding},
-        }
-
-
-@asynccontextmanager
-async def loaded(load: Load) -> AsyncIterator[None]:
-    """Events come in while the block runs."""
-    stop = asyncio.Event()
-    sending = asyncio.create_task(load.run(stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await sending
-
-
-async def counted_exactly(fleet: Fleet) -> None:
+async def counted_exactly(fleet: Fleet, seconds: float = SECONDS_MAX) -> None:
     """Everything that was promised is counted once, what nobody knows of at most once, and the counters agree."""
-    await fleet.count()
+    await fleet.count(seconds)
     accepted = {name: n for load in fleet.loads for name, n in load.accepted.items()}
     unknown = {name: n for load in fleet.loads for name, n in load.unknown.items()}
     async with fleet.connected() as conn:
@@ -291,13 +252,19 @@ async def _account(conn: Connection) -> Principal:
     return found.principal
 
 
+async def some_time() -> None:
+    """The random moment that tests of faults are about."""
+    await asyncio.sleep(random.uniform(SECONDS / 2, SECONDS))  # noqa: S311
+
+
 async def kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGKILL)
     await process.wait()
 
 
-def _children(pid: int) -> Iterator[int]:
+def children(pid: int) -> Iterator[int]:
+    """The processes that a process has started and that live."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(path.read_text().rpartition(")")[2].split()[1]) == pid:

@@ -3,6 +3,7 @@
 flow    bytes go both ways
 pause   connections stay and new ones are taken, but nothing goes either way: a network that swallows packets
 cut     connections are reset and new ones refused: a network that is gone, or a server that is
+lose    connections that stand are dead and neither side is told, new ones work: a router that forgot them
 """
 
 import asyncio
@@ -45,6 +46,12 @@ class Proxy:
         self._is_cut = True
         self._abort()
 
+    def lose(self) -> None:
+        self._flowing.clear()
+        # Theirs stays cleared for ever.
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
     def flow(self) -> None:
         self._is_cut = False
         self._flowing.set()
@@ -70,18 +77,28 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        if not await self._greet((reader, writer), (far_reader, far_writer)):
+            writer.close()
+            far_writer.close()
+            return
         self._writers |= {writer, far_writer}
         for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(self._copy(source, sink))
+            task = asyncio.create_task(self._copy(source, sink, self._flowing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _greet(self, _near: Streams, _far: Streams) -> bool:
+        """Whether the two may speak; for a proxy that looks at the first bytes."""
+        return True
+
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
             while chunk := await source.read(_CHUNK_BYTES):
-                await self._flowing.wait()
+                await flowing.wait()
                 sink.write(chunk)
                 await sink.drain()
+        # A goodbye takes the same way.
+        await flowing.wait()
         # One side that ends ends both: none of our protocols closes half of a connection.
         self._writers.discard(sink)
         sink.transport.abort() if self._is_cut else sink.close()

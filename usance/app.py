@@ -97,7 +97,9 @@ def make_app(
     for seats in (seat_metric, seat_event, seat_balance):
         app.add_routes(_below_api(seats.routes()))
     app.add_routes(_below_api(metric.routes(history.begin)))
-    app.add_routes(_below_api(dead_letter.routes(opened=letters.opened, replay=letters.replay)))
+    app.add_routes(
+        _below_api(dead_letter.routes(opened=letters.opened, replay=letters.replay, discard=letters.discard))
+    )
     app.add_routes(
         _below_api(
             usage_event.routes(

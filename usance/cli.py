@@ -180,7 +180,7 @@ def create_key(
 @letters.command("list")
 def list_dead_letters(
     *,
-    all_: Annotated[bool, typer.Option("--all", help="Those that were replayed, too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Those that were replayed or discarded, too.")] = False,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -207,6 +207,23 @@ def replay_dead_letters(
 
     settings = _located(Settings.read(data_dir=data_dir, database_url=database_url), needs_redis=False)
     sys.exit(dead_letter.replay(settings, letter or [], console=Console()))
+
+
+@letters.command("discard")
+def discard_dead_letters(
+    letter: Annotated[list[UUID], typer.Argument(help="Which ones.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why they will never be counted; it is kept with them.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Give up what cannot be counted; it stays in the list of all, with who, when and why."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from usance import dead_letter  # noqa: PLC0415
+
+    settings = _located(Settings.read(data_dir=data_dir, database_url=database_url), needs_redis=False)
+    sys.exit(dead_letter.discard(settings, letter, reason=reason, console=Console()))
 
 
 @imports.command("events")

@@ -19,6 +19,7 @@ from meter import stream
 from meter.aggregate import Aggregator
 from meter.backfill import Backfiller
 from meter.history import History
+from meter.repeat import Repeats
 from runtime import process
 from runtime.errors import SettingsError
 from runtime.settings import Settings
@@ -31,6 +32,7 @@ _AGGREGATE_IDLE_SECONDS = 0.04
 _BACKFILL_IDLE_SECONDS = 0.5
 _HISTORY_IDLE_SECONDS = 0.5
 _INVOICE_IDLE_SECONDS = 1.0
+_REPEAT_IDLE_SECONDS = 60.0
 
 
 class Servers(msgspec.Struct, frozen=True):
@@ -41,17 +43,19 @@ class Servers(msgspec.Struct, frozen=True):
 
 
 async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
-    """Count what is accepted, close and revert backfills, and fold the history of young metrics."""
+    """Count what is accepted, close and revert backfills, fold the history of young metrics, forget repeats."""
     async with connected(settings) as servers:
         await check_promises(settings, servers.redis)
         aggregator = Aggregator(servers.pool, servers.redis, settings=settings)
         backfiller = Backfiller(servers.pool, servers.redis, settings=settings)
         history = History(servers.pool)
+        repeats = Repeats(servers.pool, servers.redis, streams=settings.streams)
         async with asyncio.TaskGroup() as loops:
             for name, step, idle_seconds in (
                 ("aggregate", aggregator.step, _AGGREGATE_IDLE_SECONDS),
                 ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS),
                 ("history", history.step, _HISTORY_IDLE_SECONDS),
+                ("repeat", repeats.step, _REPEAT_IDLE_SECONDS),
             ):
                 loops.create_task(process.serve(step, stop, name=name, idle_seconds=idle_seconds), name=name)
 

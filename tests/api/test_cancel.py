@@ -49,6 +49,17 @@ async def test_what_can_be_no_id_is_refused(api: Server, id_: str) -> None:
     assert (reply.status, reply.codes) == (400, ["INVALID_VALUE"])
 
 
+async def test_a_backfill_takes_no_cancellations(api: Server, conn: Connection, account: Principal) -> None:
+    calls = await make_metric(conn, account)
+    await api.post("/usage-events", called("a"))
+
+    reply = await api.delete("/usage-events/a", headers={"Usance-Backfill": V7})
+    await api.aggregate()
+
+    assert (reply.status, reply.codes, reply.keys) == (400, ["INVALID_VALUE"], ["Usance-Backfill"])
+    assert await measured(conn, account, calls) == used("1", 1)
+
+
 async def test_versions_through_two_workers_resolve_by_receipt(
     pool: Pool, redis: Redis, conn: Connection, account: Principal, clock: Clock
 ) -> None:

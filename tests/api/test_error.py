@@ -194,6 +194,7 @@ EXAMPLES: dict[str, Example] = {
 # These need something broken or full; each has a test of its own below, or in the file that is named.
 ELSEWHERE = {
     "DEAD_LETTER_STAYS": "tests/api/test_dead_letter.py",
+    "RAW_EVENT_DROPPED": "tests/meter/test_raw_retention.py",
     "NOT_COUNTED_YET": "tests/api/test_usage_event_read.py",
     "SCHEDULE_COMPLETED": "tests/api/test_schedule.py",
     "INVALID_TERMS": "tests/api/test_phase.py",
@@ -215,7 +216,6 @@ ELSEWHERE = {
     "METRIC_COUNTING": "tests/api/test_metric.py",
     "QUERY_TOO_LARGE": "tests/api/test_usage_query.py",
     "NO_BILLING_PERIOD": "tests/api/test_usage_query.py",
-    "COUNTING_BEHIND": "tests/api/test_usage_query.py",
     "TOO_MANY_STREAMS": "tests/api/test_usage_stream.py",
     "STREAM_FULL": "",
     "STREAM_UNAVAILABLE": "",

@@ -43,7 +43,7 @@ async def test_a_metric_is_shown_with_every_field_of_the_reference(api: Server) 
         "groupBy": [],
         "numberFilters": {},
         "version": 1,
-        "history": {"isComplete": True, "progress": "1"},
+        "history": {"isComplete": True, "progress": "1", "receivedFrom": None},
     }
     assert (await api.get(f"/usage-metrics/{made['id']}")).body == made
 

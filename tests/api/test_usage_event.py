@@ -77,7 +77,7 @@ async def test_a_batch_is_accepted_with_its_position(api: Server, redis: Redis) 
 
     last = (await redis.xinfo_stream(NAME))["last-generated-id"].decode()
     assert reply.status == 202
-    assert reply.body == {"accepted": 3, "position": f"0/{last}", "rejected": []}
+    assert reply.body == {"accepted": 3, "duplicates": 0, "position": f"0/{last}", "rejected": []}
     assert reply.headers["Usance-Position"] == f"0/{last}"
     assert await stored(redis) == [0, 1, 2]
 
@@ -195,3 +195,43 @@ async def test_ingest_goes_on_while_postgres_is_away(api: Server, pool: Pool) ->
 
 def test_limits_are_those_that_are_documented() -> None:
     assert (event.EVENT_BYTES_MAX, properties.PROPERTIES_MAX, event.TEXT_CHARACTERS_MAX) == (8_192, 50, 255)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        # One id with these contents in turn: only what repeats the one right before it has no effect for sure.
+        ([1], 0),
+        ([1, 1], 1),
+        ([1, 1, 1], 2),
+        ([1, 2], 0),
+        ([1, 2, 1], 0),
+        ([1, 2, 2, 1, 1], 2),
+    ],
+)
+async def test_what_one_request_says_twice_is_said_in_its_reply(
+    api: Server, conn: Connection, tokens: list[int], expected: int
+) -> None:
+    events = [called("a", tokens=value) for value in tokens]
+    mixed = [one for n, event in enumerate(events) for one in (event, called(f"between {n}"))]
+
+    reply = await api.post("/usage-events", mixed)
+    await api.aggregate()
+
+    assert (reply.status, reply.body["accepted"], reply.body["duplicates"]) == (202, len(mixed), expected)
+    stored = await conn.fetchval("select count(*) from usage_event where customer_event_id = 'a'")
+    assert stored >= len(set(tokens))
+
+
+async def test_a_duplicate_without_a_timestamp_is_one_however_its_properties_are_written(api: Server) -> None:
+    one, other = called("a", when="", x=1, y=2), called("a", when="", y=2, x=1)
+
+    reply = await api.post("/usage-events", [one, other, called("b", when="")])
+
+    assert reply.body["duplicates"] == 1
+
+
+async def test_a_repeat_of_another_request_is_not_known_here(api: Server) -> None:
+    await api.post("/usage-events", [called("a")])
+
+    assert (await api.post("/usage-events", [called("a")])).body["duplicates"] == 0

@@ -192,6 +192,21 @@ async def test_the_total_is_known_where_the_list_fits_on_a_page(api: Server) -> 
     assert (await api.get("/usage-events?limit=3")).body["pagination"]["totalResultSize"] is None
 
 
+async def test_all_events_are_listed_by_event_time_as_long_as_their_aliases_are_few(
+    api: Server, ten: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await names(api, "?sortBy=eventTimestamp") == ten
+    assert await walked(api, "sortBy=eventTimestamp&sortOrder=ASC&limit=3") == ten[::-1]
+    within = "eventTimestampAfter=2025-03-01T10:25:00Z&eventTimestampBefore=2025-03-01T10:29:00Z"
+    assert await walked(api, f"sortBy=eventTimestamp&limit=1&{within}") == ["e2", "e3", "e4"]
+    monkeypatch.setattr(usage_event, "WALKED_ALIASES_MAX", 1)
+
+    reply = await api.get("/usage-events?sortBy=eventTimestamp")
+
+    assert (reply.status, reply.codes, reply.keys) == (422, ["NOT_OFFERED_YET"], ["sortBy"])
+    assert await names(api, "?sortBy=eventTimestamp&customerAlias=acme,beta") == ten
+
+
 async def test_unmapped_aliases_are_those_that_nobody_had_at_that_time(api: Server, ten: list[str]) -> None:
     assert await names(api, "?unmappedAliasesOnly=true") == ten
     customer = await company.customer(api, "acme")
@@ -208,7 +223,6 @@ async def test_unmapped_aliases_are_those_that_nobody_had_at_that_time(api: Serv
 @pytest.mark.parametrize(
     ("query", "code", "key"),
     [
-        ("sortBy=eventTimestamp", "NOT_OFFERED_YET", "sortBy"),
         ("sortBy=eventType", "INVALID_VALUE", "sortBy"),
         ("after=x", "INVALID_CURSOR", "after"),
         ("after=bm90L2EvY3Vyc29y", "INVALID_CURSOR", "after"),
@@ -295,6 +309,22 @@ async def test_the_trace_says_what_each_metric_made_of_the_event(api: Server) ->
     assert all(one["message"] for one in trace["metrics"] if not one["isCounted"])
     assert (trace["isCounted"], trace["customer"]) == (True, None)
     assert "belonged to nobody" in trace["message"]
+
+
+async def test_the_trace_of_what_a_young_metric_has_not_come_to_says_so(api: Server, conn: Connection) -> None:
+    await company.metric(api, "young", eventType="call")
+    await api.post("/usage-events", called("a"))
+    await api.aggregate()
+    await conn.execute("update usage_metric_version set folded_to = 0, born_no = 1::bigint << 40")
+
+    trace = (await api.get("/usage-events/a/trace")).body
+    await conn.execute("update usage_metric_version set folded_to = born_no")
+    done = (await api.get("/usage-events/a/trace")).body
+
+    [one], [after] = trace["metrics"], done["metrics"]
+    assert (one["isCounted"], one["adds"], one["reason"]) == (False, None, "HISTORY")
+    assert one["message"] == "The metric is still counting what came before it."
+    assert (after["isCounted"], after["reason"]) == (True, None)
 
 
 async def test_the_trace_names_the_owner_of_the_alias_at_that_time(api: Server) -> None:

@@ -149,7 +149,7 @@ async def test_what_is_not_counted_in_time_is_said_with_what_is(
         {"metrics": [tokens], "customerAliases": ["acme"], **MARCH, "after": sent.body["position"]},
     )
 
-    assert (reply.status, reply.codes) == (504, ["COUNTING_BEHIND"])
+    assert (reply.status, reply.codes) == (504, ["NOT_COUNTED_YET"])
     assert values(reply.body["items"]) == [("2025-03-01T00", "7")]
 
 

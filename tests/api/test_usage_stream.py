@@ -161,3 +161,19 @@ async def test_there_is_a_limit_to_streams(api: Server, asked: str, monkeypatch:
         reply = await api.get(f"/usage/stream?{asked}")
 
     assert (reply.status, reply.codes) == (503, ["TOO_MANY_STREAMS"])
+
+
+async def test_the_usage_of_children_is_pushed_to_who_asks_for_it(
+    api: Server, asked: str, counting: Aggregator
+) -> None:
+    parent = asked.partition("=")[2].partition("&")[0]
+    await company.customer(api, "child", parentId=parent)
+    async with listening(api, asked + "&includeChildren=true") as both, listening(api, asked) as alone:
+        assert (await both.values(), await alone.values()) == (["0"], ["0"])
+        await api.made("/usage-events", [called("a", alias="child"), called("b", alias="child")])
+        await drain(counting)
+        assert await both.values() == ["2"]
+        await api.made("/usage-events", called("c"))
+        await drain(counting)
+
+        assert (await both.values(), await alone.values()) == (["3"], ["1"])

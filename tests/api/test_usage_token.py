@@ -26,7 +26,12 @@ async def acme(api: Server) -> str:
 
 async def made(api: Server, customer: str, *, expires_at: str = "2025-03-10T12:10:00Z") -> str:
     body = await api.made("/usage-tokens", {"customerId": customer, "expiresAt": expires_at})
-    assert body == {"token": body["token"], "customerId": customer, "expiresAt": expires_at}
+    assert body == {
+        "token": body["token"],
+        "customerId": customer,
+        "includeChildren": False,
+        "expiresAt": expires_at,
+    }
     return str(body["token"])
 
 

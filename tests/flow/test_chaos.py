@@ -1,4 +1,4 @@
-"""Every part is killed, cut off or starved while events come in; what was promised is counted exactly once.
+"""Every part is killed, cut off or robbed of its past while events come in; what was promised is counted exactly once.
 
 The short form has one round of each fault; `make chaos` runs the same with many (`--chaos`).
 """
@@ -10,49 +10,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.fleet import AGGREGATORS, ROOT, STREAMS, Fleet, Load, counted_exactly, kill, loaded
+from tests.fleet import AGGREGATORS, ROOT, Fleet, counted_exactly, kill, some_time
+from tests.load import Load, loaded
 
 pytestmark = pytest.mark.slow
-
-# Before, during and after a fault.
-SECONDS = 0.4
-# A disk without room: above a segment of the write-ahead log, below the table of events once it is filled.
-FILE_BYTES = 17 << 20
-FILL_EVENTS = 50_000
 
 BACKEND = """
 select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() order by random()
 limit 1
 """
-
-
-@pytest.fixture(scope="module")
-def rounds(request: pytest.FixtureRequest) -> int:
-    return 30 if request.config.getoption("--chaos") else 1
-
-
-@pytest.fixture(scope="module")
-async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    one = Fleet(tmp_path_factory.mktemp("fleet"))
-    try:
-        await one.start()
-        yield one
-    finally:
-        await one.stop()
-
-
-@pytest.fixture
-def load(fleet: Fleet) -> Load:
-    return Load(fleet, seed=5)
-
-
-async def some_time() -> None:
-    """The random moment that these tests are about."""
-    await asyncio.sleep(random.uniform(SECONDS / 2, SECONDS))  # noqa: S311
 
 
 async def test_processes_killed_at_random_lose_and_double_nothing(fleet: Fleet, load: Load, rounds: int) -> None:
@@ -145,52 +114,6 @@ async def test_a_network_that_is_cut_anywhere_loses_and_doubles_nothing(fleet: F
                 proxy.flow()
             await some_time()
 
-    await counted_exactly(fleet)
-
-
-async def test_a_full_disk_under_postgres_stops_counting_and_loses_nothing(
-    fleet: Fleet, load: Load, rounds: int
-) -> None:
-    filling = Load(fleet, seed=6, padding=400)
-    for number in range(FILL_EVENTS // 5_000):
-        await filling.batch(5_000, door=number % STREAMS)
-    await fleet.count()
-    for _ in range(rounds):
-        fleet.limit_files(FILE_BYTES)
-        await filling.batch(5_000)
-        async with loaded(load):
-            await asyncio.sleep(SECONDS * 3)
-        assert not await fleet.is_counted()
-        fleet.limit_files(None)
-        await counted_exactly(fleet)
-
-    assert set(load.statuses) <= {202, 503}
-    assert load.accepted
-
-
-async def test_a_stream_at_its_limit_refuses_and_recovers(fleet: Fleet, load: Load, rounds: int) -> None:
-    flood = Load(fleet, seed=7)
-    for _ in range(rounds):
-        for process in fleet.aggregators:
-            process.send_signal(signal.SIGSTOP)
-        for _ in range(1_500):
-            await flood.batch(1)
-            if 503 in flood.statuses:
-                break
-        async with loaded(load):
-            await some_time()
-            for process in fleet.aggregators:
-                process.send_signal(signal.SIGCONT)
-            await some_time()
-        await counted_exactly(fleet)
-
-    assert 503 in flood.statuses
-    # It goes on as soon as there is room.
-    flood.statuses.clear()
-    async with asyncio.timeout(20):
-        while 202 not in flood.statuses:
-            await flood.batch(10)
-            await asyncio.sleep(0.1)
     await counted_exactly(fleet)
 
 

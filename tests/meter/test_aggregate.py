@@ -241,6 +241,22 @@ async def test_events_beyond_every_partition_are_kept_all_the_same(
     assert await measured(conn, account, calls) == used("1", 1)
 
 
+async def test_a_month_that_has_events_in_the_default_partition_stops_nothing(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    calls = await make_metric(conn, account)
+    later = NOW + timedelta(days=400)
+    await accept(redis, account, called("a"), now=later)
+    await drain(counting)
+    await accept(redis, account, called("b"), now=later)
+
+    await drain(counting, later)
+
+    assert await measured(conn, account, calls) == used("2", 2)
+    # April 2026 stays where it was caught; the months after it have theirs.
+    assert [name for name in await partitions(conn) if "2026" in name] == ["usage_event_2026_05", "usage_event_2026_06"]
+
+
 async def partitions(conn: Connection) -> list[str]:
     rows = await conn.fetch(
         "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'usage_event'::regclass order by 1"

@@ -1,12 +1,26 @@
 """The schema: replayed from zero, migrated once by many, refused when it is not this code's."""
 
 import asyncio
+import socket
 import sys
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
+from runtime.server import Server
 from store import db
+from tests.pooler import Pooler
+
+# What a server is told about its clients.
+LET_GO = {
+    "client_connection_check_interval": ("2000", "ms"),
+    "idle_in_transaction_session_timeout": ("30000", "ms"),
+    "tcp_keepalives_idle": ("10", "s"),
+    "tcp_keepalives_interval": ("5", "s"),
+    "tcp_keepalives_count": ("3", None),
+}
 
 
 async def test_migrations_replay_from_zero(empty_database_url: str) -> None:
@@ -79,6 +93,65 @@ async def test_a_migrated_database_needs_no_alembic(database_url: str) -> None:
 
 async def test_connections_speak_utc(pool: db.Pool) -> None:
     assert await pool.fetchval("show timezone") == "UTC"
+
+
+async def test_a_server_lets_go_of_who_is_gone_or_silent(pool: db.Pool) -> None:
+    async with pool.acquire() as conn:
+        # A socket of this machine has no keepalive to show: what was asked for stands as the session's default.
+        rows = await conn.fetch("select name, reset_val, unit from pg_settings where name = any($1)", list(LET_GO))
+
+    assert {row["name"]: (row["reset_val"], row["unit"]) for row in rows} == LET_GO
+
+
+async def test_the_url_says_otherwise(database_url: str) -> None:
+    pool = await db.connect_pool(f"{database_url}&idle_in_transaction_session_timeout=77s")
+
+    assert await pool.fetchval("show idle_in_transaction_session_timeout") == "77s"
+    assert await pool.fetchval("show client_connection_check_interval") == "2s"
+    await pool.close()
+
+
+async def test_a_silent_transaction_is_sent_away_and_its_locks_are_free(database_url: str, conn: db.Connection) -> None:
+    pool = await db.connect_pool(f"{database_url}&idle_in_transaction_session_timeout=100ms", max_size=1)
+    async with pool.acquire() as silent:
+        await silent.execute("begin")
+        await silent.execute("lock table account")
+
+        # Waits for the lock, which nobody gives back.
+        await conn.execute("lock table account; select", timeout=10)
+        silent.terminate()
+    await pool.close()
+
+
+@pytest.fixture
+async def pooler(postgres_server: Server) -> AsyncIterator[Pooler]:
+    """Of the worker's Postgres."""
+    host = parse_qs(urlsplit(postgres_server.url).query)["host"][0]
+    one = await Pooler.to_socket(f"{host}/.s.PGSQL.5432")
+    yield one
+    await one.close()
+
+
+async def test_connections_notice_a_server_that_is_gone(pooler: Pooler, database_url: str) -> None:
+    pool = await db.connect_pool(pooler.url(database_url))
+    async with pool.acquire() as conn:
+        opened = conn._transport.get_extra_info("socket")
+
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 5
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+    await pool.close()
+
+
+async def test_a_pooler_that_refuses_our_parameters_is_asked_without_them(pooler: Pooler, database_url: str) -> None:
+    pooler.refused = b"client_connection_check_interval"
+    pool = await db.connect_pool(pooler.url(database_url))
+
+    assert pooler.refusals == 1
+    assert await pool.fetchval("show timezone") == "UTC"
+    assert await pool.fetchval("show idle_in_transaction_session_timeout") == "0"
+    await pool.close()
 
 
 async def revision_of(url: str) -> str | None:

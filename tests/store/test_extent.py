@@ -56,5 +56,4 @@ async def found(
 ) -> list[Any]:
     question = Question(of.terms, (Segment("acme", at(start), at(end)),))
     ends = await extent.extent(conn, account.account, question)
-    assert ends is not None
     return [await conn.fetchval("select customer_event_id from usage_event where key = $1", key) for key in ends]
