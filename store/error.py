@@ -24,6 +24,8 @@ StoreError
 |- BackfillNotOpen   BACKFILL_NOT_OPEN    it was closed or reverted
 |- BackfillClosing   BACKFILL_CLOSING     it cannot be reverted yet
 |- BackfillTooLarge  BACKFILL_TOO_LARGE   more than one transaction takes
+|- InvoiceStatus     INVOICE_STATUS       the invoice is not one that this can be done to
+|- InvoiceNegative   INVOICE_NEGATIVE     its total is below zero
 
 `key` names the field of the request that the problem is with, where there is one.
 """
@@ -177,3 +179,15 @@ class BackfillTooLarge(StoreError):
     """A backfill becomes visible in one transaction, so it has a limit. Load the rest into another one."""
 
     code = "BACKFILL_TOO_LARGE"
+
+
+class InvoiceStatus(StoreError):
+    """The invoice's status does not allow this."""
+
+    code = "INVOICE_STATUS"
+
+
+class InvoiceNegative(StoreError):
+    """The total is below zero, so there is nothing to pay. Credit it; an invoice cannot say that."""
+
+    code = "INVOICE_NEGATIVE"
