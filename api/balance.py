@@ -1,25 +1,76 @@
 """/credits/{customerId}/balances and /grants: what is left of a customer's credit.
 
 A balance is all grants of one kind: money of one currency (CASH), or units of one metric (USAGE). Drafts count: what
-they take is gone at once, and comes back if they are deleted or voided.
+they take is gone at once, and comes back if they are voided. Grants that phases have issued are among them until they
+expire; their id is that of the phase's grant with the day of issue. What has expired is in no balance.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid5
+from zoneinfo import ZoneInfo
 
+import msgspec
 from aiohttp import web
 
 from api import wire
 from api.term import exact
+from rating import credit as rating
 from rating import number
 from rating.terms import CreditUnit
-from store import credit, customer, draw
-from store.credit import Grant
+from store import credit, customer, draw, price, schedule
+from store.db import Connection
 from store.draw import StoredDraw
+from store.page import Page
+from store.schedule import BillingSchedule, Filter, Status
 
 _TYPES = {CreditUnit.CURRENCY: "CASH", CreditUnit.METRIC: "USAGE"}
+_DAY = timedelta(days=1)
+# The newest schedules of a customer whose phases are looked at for grants.
+SCHEDULES_MAX = 1_000
+_STARTED = (Status.PENDING, Status.ACTIVE, Status.COMPLETED)
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A grant of either kind; dates inclusive."""
+
+    id: str
+    name: str
+    unit: CreditUnit
+    currency: str | None
+    metric: UUID | None
+    amount: Decimal
+    balance: Decimal
+    cost: Decimal
+    effective_date: date
+    expiry_date: date | None
+    created_at: datetime
+
+    @property
+    def kind(self) -> str:
+        """What the balance is of. Units of no metric pay any usage of their prices."""
+        if self.unit is CreditUnit.CURRENCY:
+            return str(self.currency)
+        return str(self.metric) if self.metric else "units"
+
+    def counts(self, today: date) -> bool:
+        return self.expiry_date is None or self.expiry_date >= today
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """Whose credit it is."""
+
+    account_id: UUID
+    customer: UUID
+
+
+class _Credit(msgspec.Struct, frozen=True):
+    """All grants of a customer, with what was taken from them."""
+
+    grants: list[_Held]
+    draws: list[StoredDraw]
 
 
 def routes() -> list[web.RouteDef]:
@@ -31,52 +82,115 @@ def routes() -> list[web.RouteDef]:
 
 
 async def _balances(request: web.Request) -> web.Response:
-    who, wanted = wire.principal(request), wire.path_id(request, "customer")
+    who, wanted, today = wire.principal(request), wire.path_id(request, "customer"), _today(request)
     async with wire.connection(request) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-        await customer.get(conn, who.account, customer=wanted)
-        grants = await credit.of_customer(conn, who.account, customer=wanted)
-        draws = await draw.of_customer(conn, who.account, customer=wanted)
-        names = await credit.metric_names(conn, who.account, grants=grants)
-    alike: dict[str, list[Grant]] = {}
-    for grant in grants:
-        alike.setdefault(str(grant.metric or grant.currency), []).append(grant)
-    items = [_show(some, draws, names=names, account_id=who.account_id) for some in alike.values()]
-    return wire.reply({"items": items})
+        found = await _credit(conn, who.account, wanted, today=today)
+        metrics = {grant.metric for grant in found.grants if grant.metric is not None}
+        names = await credit.metric_names(conn, who.account, metrics=metrics)
+    alike: dict[str, list[_Held]] = {}
+    for grant in found.grants:
+        alike.setdefault(grant.kind, []).append(grant)
+    shown = [
+        _show(some, found.draws, names=names, owner=_Owner(who.account_id, wanted), today=today)
+        for some in alike.values()
+    ]
+    return wire.reply({"items": shown})
 
 
 async def _grants(request: web.Request) -> web.Response:
-    who, wanted = wire.principal(request), wire.path_id(request, "customer")
-    async with wire.connection(request) as conn:
-        await customer.get(conn, who.account, customer=wanted)
-        found = await credit.of_customer(conn, who.account, customer=wanted)
-    return wire.reply({"items": [_show_item(grant) for grant in found if grant.balance]})
+    who, wanted, today = wire.principal(request), wire.path_id(request, "customer"), _today(request)
+    async with wire.connection(request) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        found = await _credit(conn, who.account, wanted, today=today)
+    return wire.reply({"items": [_show_item(grant) for grant in found.grants if grant.balance]})
+
+
+def _today(request: web.Request) -> date:
+    return wire.now(request).astimezone(ZoneInfo(wire.principal(request).time_zone)).date()
+
+
+async def _credit(conn: Connection, account: int, wanted: UUID, *, today: date) -> _Credit:
+    await customer.get(conn, account, customer=wanted)
+    own = [_own(grant) for grant in await credit.of_customer(conn, account, customer=wanted)]
+    where = Filter(today=today, customers=(wanted,), statuses=_STARTED, include_archived=True)
+    listed = await schedule.listing(conn, account, where=where, page=Page(limit=SCHEDULES_MAX))
+    granting = [one for one in listed.items if any(part.terms.grants for part in one.phases)]
+    issued = await _issued(conn, account, granting, today=today)
+    ids = {grant.id for grant in issued}
+    draws = await draw.of_phases(conn, account, schedules=[one.id for one in granting]) if granting else []
+    taken = [one for one in draws if one.grant in ids]
+    return _Credit(own + issued, await draw.of_customer(conn, account, customer=wanted) + taken)
+
+
+async def _issued(conn: Connection, account: int, schedules: Sequence[BillingSchedule], *, today: date) -> list[_Held]:
+    """What the phases have issued and has not expired."""
+    wanted = {(account, one) for of in schedules for part in of.phases for one in part.prices}
+    prices = {one: terms for (_, one), terms in (await price.load(conn, wanted)).items()}
+    drawn = await draw.drawn(conn, account, schedules=[of.id for of in schedules])
+    found: list[_Held] = []
+    for of in schedules:
+        terms = schedule.terms(of, prices)
+        left = rating.issued(terms, until=today, drawn=drawn[of.id])
+        full = rating.issued(terms, until=today, drawn={})
+        found += [_of_phase(one, whole.balance, of) for one, whole in zip(left, full, strict=True)]
+    return [one for one in found if one.counts(today)]
+
+
+def _own(grant: credit.Grant) -> _Held:
+    return _Held(
+        id=str(grant.id),
+        name=grant.name,
+        unit=grant.unit,
+        currency=grant.currency,
+        metric=grant.metric,
+        amount=grant.amount,
+        balance=grant.balance,
+        cost=grant.cost,
+        effective_date=grant.effective_date,
+        expiry_date=grant.expiry_date,
+        created_at=grant.created_at,
+    )
+
+
+def _of_phase(grant: rating.Grant, amount: Decimal, of: BillingSchedule) -> _Held:
+    return _Held(
+        id=grant.id,
+        name=grant.name,
+        unit=grant.unit,
+        currency=grant.currency,
+        metric=None if grant.metric_id is None else UUID(grant.metric_id),
+        amount=amount,
+        balance=grant.balance,
+        cost=number.ZERO,
+        effective_date=grant.start,
+        expiry_date=None if grant.end is None else grant.end - _DAY,
+        created_at=of.created_at,
+    )
 
 
 def _show(
-    grants: Sequence[Grant], draws: Sequence[StoredDraw], *, names: Mapping[UUID, str], account_id: UUID
+    grants: Sequence[_Held], draws: Sequence[StoredDraw], *, names: Mapping[UUID, str], owner: _Owner, today: date
 ) -> dict[str, Any]:
     first = grants[0]
-    own = {str(grant.id) for grant in grants}
-    unit = str(first.metric or first.currency)
+    ids = {grant.id for grant in grants}
     return {
         # A balance has no row: its id follows from whose it is and what of.
-        "id": uuid5(first.customer, unit),
+        "id": uuid5(owner.customer, first.kind),
         "type": _TYPES[first.unit],
-        "name": names.get(first.metric, unit) if first.metric else unit,
-        "balance": number.plain(sum((grant.balance for grant in grants), start=Decimal(0))),
-        "grants": [_show_grant(grant, account_id=account_id) for grant in grants],
+        "name": names.get(first.metric, first.kind) if first.metric else first.kind,
+        "balance": number.plain(sum((one.balance for one in grants if one.counts(today)), start=Decimal(0))),
+        "grants": [_show_grant(grant, owner) for grant in grants],
         "transactions": [
             *(_show_issue(grant) for grant in grants),
-            *(_show_draw(one) for one in draws if one.grant in own),
+            *(_show_draw(one) for one in draws if one.grant in ids),
         ],
     }
 
 
-def _show_grant(grant: Grant, *, account_id: UUID) -> dict[str, Any]:
+def _show_grant(grant: _Held, owner: _Owner) -> dict[str, Any]:
     return {
         "id": grant.id,
-        "sequenceAccountId": account_id,
-        "customerId": grant.customer,
+        "sequenceAccountId": owner.account_id,
+        "customerId": owner.customer,
         "type": _TYPES[grant.unit],
         "currency": grant.currency,
         "metricId": grant.metric,
@@ -91,7 +205,7 @@ def _show_grant(grant: Grant, *, account_id: UUID) -> dict[str, Any]:
     }
 
 
-def _show_issue(grant: Grant) -> dict[str, Any]:
+def _show_issue(grant: _Held) -> dict[str, Any]:
     return {
         "id": grant.id,
         "grantId": grant.id,
@@ -118,7 +232,7 @@ def _show_draw(of: StoredDraw) -> dict[str, Any]:
     }
 
 
-def _show_item(grant: Grant) -> dict[str, Any]:
+def _show_item(grant: _Held) -> dict[str, Any]:
     return {
         "id": grant.id,
         "name": grant.name,

@@ -1,12 +1,15 @@
 """/credits: credit grants of customers. Dates are inclusive. What is left of them is in api/balance.py.
 
 A grant is money in one currency, or units of one usage metric. Invoices of billing schedules draw on it; a grant that
-was drawn on stays. Grants that phases issue are made by the phases' terms (api/term.py) and are not listed here.
+was drawn on stays. Grants that phases issue are made by the phases' terms (api/term.py); what is left of them is
+among the customer's balances.
 """
 
-from datetime import date
+from collections.abc import Awaitable, Callable
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -24,12 +27,15 @@ from store import credit, customer, metric
 from store.credit import Grant
 from store.db import Connection
 
+# Makes the invoice for what a grant costs; the composition root hands over the invoicer's.
+Charge: TypeAlias = Callable[[Connection, int, Grant, datetime], Awaitable[None]]
 
-def routes() -> list[web.RouteDef]:
+
+def routes(charge: Charge) -> list[web.RouteDef]:
     """The routes of this resource, below /api."""
     return [
         web.get("/credits", _list),
-        web.post("/credits", _create),
+        web.post("/credits", partial(_create, charge)),
         web.get("/credits/{id}", _get),
         web.delete("/credits/{id}", _delete),
     ]
@@ -49,13 +55,12 @@ class _CreateRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     create_invoice: bool = False
 
 
-async def _create(request: web.Request) -> web.Response:
+async def _create(charge: Charge, request: web.Request) -> web.Response:
     who, asked = wire.principal(request), await wire.read(request, _CreateRequest)
     now = wire.now(request)
     if asked.sequence_account_id != who.account_id:
         message = f"This key does not open an account {asked.sequence_account_id}."
         raise error.NotFound(message, key="sequenceAccountId")
-    wire.refuse_if_given(createInvoice=asked.create_invoice)
     made = Grant(
         id=uuid7(),
         customer=asked.customer_id,
@@ -70,10 +75,14 @@ async def _create(request: web.Request) -> web.Response:
         created_at=now,
     )
     _check(made)
+    if asked.create_invoice and not made.cost:
+        raise InvalidGrant("an invoice needs what the credit costs", key="costOfCredit")
     async with wire.connection(request) as conn, conn.transaction():
         await customer.get(conn, who.account, customer=made.customer, key="customerId")
         await _check_metric(conn, who.account, made)
         await credit.create(conn, who.account, grant=made)
+        if asked.create_invoice:
+            await charge(conn, who.account, made, now)
     return wire.reply(_show(made, account_id=who.account_id), 201)
 
 

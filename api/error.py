@@ -145,7 +145,7 @@ class Conflict(ApiError):
 
 
 class ScheduleRunning(Conflict):
-    """A running schedule keeps its dates and prices. End it and make another."""
+    """A running schedule keeps what has begun. Add a phase that begins later, or end it and make another."""
 
     code = "SCHEDULE_RUNNING"
 

@@ -1,34 +1,42 @@
-"""GET /invoices, /invoices/{id}, and their line items and groups. Making invoices is the invoicer's work.
+"""/invoices: reading them, and what happens to one: calculated again, finalized, voided. Making them is the invoicer's.
 
-Fields and paths are the reference's (spec sections 17 and 18, schemas InvoiceResponse, LineItemGroupResponseModel,
-Stable20240101LineItemResponse). `explanation` on a line is ours: the arithmetic behind its amount, as data.
+Fields and paths are the reference's (spec section 17, schema InvoiceResponse). What stands on them is in api/line.py.
 """
 
-from collections.abc import Sequence
-from datetime import date, timedelta
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from aiohttp import web
+from uuid_utils.compat import uuid7
 
-from api import error, page, wire
-from rating import money, number
-from store import draw, invoice
+from api import error, line, page, wire
+from rating import money
+from store import draw, invoice, issue
+from store.account import Principal
+from store.db import Connection
 from store.draw import StoredDraw
-from store.invoice import Filter, Invoice, StoredGroup, StoredLine
+from store.invoice import Filter, Invoice
 
 # The reference's default payment term: Net 30, in calendar days.
 PAYMENT_TERM_DAYS = 30
 STATUSES = frozenset({"IN_PROGRESS", "DRAFT", "FINAL", "SENT", "VOIDED"})
 
 
-def routes() -> list[web.RouteDef]:
+# Calculates a draft again; the composition root hands over the invoicer's.
+Recalculate: TypeAlias = Callable[[int, UUID, datetime], Awaitable[None]]
+
+
+def routes(recalculate: Recalculate) -> list[web.RouteDef]:
     """The routes of this resource, below /api."""
     return [
         web.get("/invoices", _list),
         web.get("/invoices/{id}", _get),
-        web.get("/invoices/{invoice}/line-items", _lines),
-        web.get("/invoices/{invoice}/line-item-groups", _groups),
+        web.post("/invoices/{id}/draft", partial(_draft, recalculate)),
+        web.post("/invoices/{id}/finalize", _finalize),
+        web.post("/invoices/{id}/void", _void),
     ]
 
 
@@ -49,12 +57,6 @@ class _InvoiceQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", f
         )
 
 
-class _PartsQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Lines and groups are read in the order in which they stand on the invoice, unless asked otherwise."""
-
-    sort_order: Literal["ASC", "DESC"] = "ASC"
-
-
 async def _list(request: web.Request) -> web.Response:
     who = wire.principal(request)
     query = wire.read_query(request, _InvoiceQuery)
@@ -68,31 +70,37 @@ async def _get(request: web.Request) -> web.Response:
     who = wire.principal(request)
     wanted = wire.path_id(request)
     async with wire.connection(request) as conn:
-        found = await invoice.get(conn, who.account, wanted)
-        draws = await draw.of_invoices(conn, who.account, invoices=[wanted])
+        return wire.reply(await _shown(conn, who, wanted))
+
+
+async def _draft(recalculate: Recalculate, request: web.Request) -> web.Response:
+    """A draft calculated again, with the usage and the terms of now."""
+    who, wanted = wire.principal(request), wire.path_id(request)
+    await recalculate(who.account, wanted, wire.now(request))
+    async with wire.connection(request) as conn:
+        return wire.reply(await _shown(conn, who, wanted))
+
+
+async def _finalize(request: web.Request) -> web.Response:
+    who, wanted = wire.principal(request), wire.path_id(request)
+    async with wire.connection(request) as conn, conn.transaction():
+        await issue.finalize(conn, who.account, invoice=wanted, now=wire.now(request))
+        return wire.reply(await _shown(conn, who, wanted))
+
+
+async def _void(request: web.Request) -> web.Response:
+    who, wanted = wire.principal(request), wire.path_id(request)
+    async with wire.connection(request) as conn, conn.transaction():
+        await issue.void(conn, who.account, invoice=wanted, new_id=uuid7, now=wire.now(request))
+        return wire.reply(await _shown(conn, who, wanted))
+
+
+async def _shown(conn: Connection, who: Principal, wanted: UUID) -> dict[str, Any]:
+    found = await invoice.get(conn, who.account, wanted)
     if found is None:
         raise error.NotFound(f"There is no invoice {wanted} in this account.", key="id")
-    return wire.reply(_show(found, who.account_id, draws[wanted]))
-
-
-async def _lines(request: web.Request) -> web.Response:
-    account, wanted = wire.principal(request).account, wire.path_id(request, "invoice")
-    query = wire.read_query(request, _PartsQuery)
-    async with wire.connection(request) as conn:
-        found = await invoice.lines(conn, account, wanted, page=query.page())
-        if found.total == 0 and await invoice.get(conn, account, wanted) is None:
-            raise error.NotFound(f"There is no invoice {wanted} in this account.", key="invoice")
-    return page.reply(found, _show_line)
-
-
-async def _groups(request: web.Request) -> web.Response:
-    account, wanted = wire.principal(request).account, wire.path_id(request, "invoice")
-    query = wire.read_query(request, _PartsQuery)
-    async with wire.connection(request) as conn:
-        found = await invoice.groups(conn, account, wanted, page=query.page())
-        if found.total == 0 and await invoice.get(conn, account, wanted) is None:
-            raise error.NotFound(f"There is no invoice {wanted} in this account.", key="invoice")
-    return page.reply(found, _show_group)
+    draws = await draw.of_invoices(conn, who.account, invoices=[wanted])
+    return _show(found, who.account_id, draws[wanted])
 
 
 def _show(item: Invoice, account_id: UUID, draws: Sequence[StoredDraw]) -> dict[str, Any]:
@@ -109,7 +117,7 @@ def _show(item: Invoice, account_id: UUID, draws: Sequence[StoredDraw]) -> dict[
         "calculatedAt": item.calculated_at,
         "createdAt": item.created_at,
         "updatedAt": item.updated_at,
-        **_totals(item),
+        **line.totals(item),
         **_customer(item),
         **_terms(item),
         **_credits(item, draws),
@@ -137,14 +145,6 @@ def _show_draw(of: StoredDraw, *, is_draft: bool) -> dict[str, Any]:
     }
     applied = {"taxAmount": money.format_minor(of.tax_minor, of.currency), "status": "APPLIED"}
     return shown if is_draft else shown | applied
-
-
-def _totals(item: Invoice | StoredGroup | StoredLine) -> dict[str, str]:
-    return {
-        "netTotal": money.format_minor(item.net_minor, item.currency),
-        "totalTax": money.format_minor(item.tax_minor, item.currency),
-        "grossTotal": money.format_minor(item.net_minor + item.tax_minor, item.currency),
-    }
 
 
 def _customer(item: Invoice) -> dict[str, Any]:
@@ -184,42 +184,6 @@ def _nothing_yet() -> dict[str, Any]:
         "integrationPaymentStatuses": {},
         "appliedCreditNotes": [],
         "paymentAllocations": [],
-    }
-
-
-def _show_line(line: StoredLine) -> dict[str, Any]:
-    return {
-        "id": line.id,
-        "invoiceId": line.invoice,
-        "groupId": line.group_id,
-        "index": line.index,
-        "title": line.title,
-        "description": line.description,
-        "quantity": number.plain(line.quantity),
-        "rate": number.plain(line.rate),
-        "rateDisplay": line.rate_display,
-        "taxRate": number.plain(line.tax_rate) if line.tax_rate is not None else "0",
-        **_totals(line),
-        "servicePeriod": {"startDate": line.service_start, "endDate": _inclusive(line.service_end)},
-        "priceId": line.price,
-        "productId": line.product,
-        "externalIds": [],
-        "creditGrantId": line.credit_grant,
-        # Ours: what the line is, and the arithmetic behind its amount.
-        "kind": line.kind,
-        "explanation": line.explanation,
-    }
-
-
-def _show_group(group: StoredGroup) -> dict[str, Any]:
-    return {
-        "id": group.id,
-        "invoiceId": group.invoice,
-        "index": group.index,
-        "title": group.title,
-        "description": None,
-        "taxCategory": None,
-        **_totals(group),
     }
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 
 from api import error
-from store.schedule import Billed, BillingSchedule
+from store.progress import Billed
+from store.schedule import BillingSchedule
 
 
 class CompleteRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

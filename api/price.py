@@ -1,5 +1,6 @@
 """/prices: what products cost. The structure is checked by rating, so what could not be billed does not get in."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid_utils.compat import uuid7
 from api import error, page, wire
 from rating import number
 from rating.error import InvalidPrice
-from rating.metric import Aggregation
+from rating.metric import Aggregation, Metric
 from rating.period import Frequency
 from rating.price import (
     BillingType,
@@ -24,11 +25,15 @@ from rating.price import (
     decode_structure,
     metric_of,
 )
-from store import metric, price
+from store import metric, price, seat_metric
 from store.db import Connection
 from store.price import PriceStatus, StoredPrice
 
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
+
+# What a metric comes to must be the sum of what its events, or its groups, come to: else some would be charged twice.
+_ADDS_EVENTS = frozenset({Aggregation.COUNT, Aggregation.SUM})
+_ADDS_GROUPS = _ADDS_EVENTS | {Aggregation.WEIGHTED}
 
 
 def routes() -> list[web.RouteDef]:
@@ -129,12 +134,9 @@ def _terms(asked: _PriceRequest, *, id_: UUID) -> Price:
         integrationIds=asked.integration_ids,
         customMetricParameters=asked.custom_metric_parameters,
         listPriceId=asked.list_price_id,
-        pricesByGroup=asked.prices_by_group,
     )
     with wire.explained("structure"):
         structure = decode_structure(asked.structure)
-    if isinstance(structure, SeatBased):
-        raise error.NotOfferedYet("Seats are not counted yet, so they are not billed.", key="structure.pricingType")
     return Price(
         id=str(id_),
         product_id=str(asked.product_id),
@@ -147,25 +149,43 @@ def _terms(asked: _PriceRequest, *, id_: UUID) -> Price:
         minimum=asked.minimum,
         maximum=asked.maximum,
         commitment=asked.commitment,
+        prices_by_group=asked.prices_by_group,
     )
 
 
 async def _check_metric(conn: Connection, account: int, terms: Price) -> None:
-    """Refuse a price that reads a metric which does not exist."""
+    """Refuse a price that reads a metric which does not exist, or which cannot say what the price asks."""
+    if isinstance(terms.structure, SeatBased):
+        key = "structure.seatMetricId"
+        await seat_metric.hold(conn, account, metric=_id(terms.structure.seat_metric_id, key=key), key=key)
     wanted = metric_of(terms.structure)
     if wanted is None:
         return
     key = "structure.usageMetricId"
-    try:
-        metric_id = UUID(wanted)
-    except ValueError as exc:
-        raise error.InvalidValue(f"`{key}` is not an id (a UUID).", key=key) from exc
+    metric_id = _id(wanted, key=key)
     found = (await metric.load(conn, account, [metric_id])).get(metric_id)
     if found is None:
         raise error.NotFound(f"There is no usage metric {metric_id}. Create it first.", key=key)
     is_by_event = isinstance(terms.structure, Volume) and terms.structure.bounds_events()
-    if is_by_event and found.aggregation is Aggregation.UNIQUE:
-        raise InvalidPrice("a metric that counts different values has no amount for each event", key=key)
+    if is_by_event and found.aggregation not in _ADDS_EVENTS:
+        raise InvalidPrice(f"{found.aggregation} of a metric is not the sum of amounts of single events", key=key)
+    if terms.prices_by_group is not None:
+        _check_groups(found)
+
+
+def _check_groups(found: Metric) -> None:
+    if not found.group_by:
+        message = "the metric does not count apart by a property; use one of `metricType` GROUPED"
+        raise InvalidPrice(message, key="pricesByGroup")
+    if found.aggregation not in _ADDS_GROUPS:
+        raise InvalidPrice(f"{found.aggregation} of a metric is not the sum of its groups", key="pricesByGroup")
+
+
+def _id(text: str, *, key: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as exc:
+        raise error.InvalidValue(f"`{key}` is not an id (a UUID).", key=key) from exc
 
 
 def show(found: StoredPrice) -> dict[str, Any]:
@@ -189,12 +209,16 @@ def show(found: StoredPrice) -> dict[str, Any]:
         "minimum": _plain(found.terms.minimum),
         "maximum": _plain(found.terms.maximum),
         "commitment": _show_commitment(found.terms.commitment),
-        "pricesByGroup": None,
+        "pricesByGroup": _show_groups(found.terms.prices_by_group),
     }
 
 
 def _show_commitment(found: Commitment | None) -> dict[str, Any] | None:
     return None if found is None else {"amount": _plain(found.amount), "overageRate": _plain(found.overage_rate)}
+
+
+def _show_groups(found: Mapping[str, Decimal] | None) -> dict[str, str] | None:
+    return None if found is None else {group: number.plain(amount) for group, amount in found.items()}
 
 
 def _plain(amount: Decimal | None) -> str | None:

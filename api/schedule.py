@@ -4,7 +4,7 @@ A schedule is checked by rating when it is made, draft or not: what could not be
 a next bill date; a start in the past makes it due at once, once for every date that went by.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,15 +18,16 @@ from api import amendment, contract, milestone, page, phase, wire
 from api import price as prices
 from api.contract import CreateRequest, ScheduleQuery, UpdateRequest
 from rating.price import Price
-from rating.schedule import next_bill_date
-from store import customer, family, price, schedule, tax
+from rating.schedule import Schedule, next_bill_date
+from store import customer, draw, family, price, progress, schedule, schedule_version, tax
 from store.customer import CustomerStatus
 from store.db import Connection
-from store.error import CustomerUnusable, NotAParent, PriceUnusable, ScheduleArchived
+from store.error import CustomerUnusable, GrantDrawn, NotAParent, PriceUnusable, ScheduleArchived
 from store.price import PriceStatus, StoredPrice
-from store.schedule import Billed, BillingSchedule
+from store.progress import Billed
+from store.schedule import BillingSchedule
 
-NEVER_BILLED = Billed(None, frozenset())
+NEVER_BILLED = Billed()
 
 
 def routes() -> list[web.RouteDef]:
@@ -83,11 +84,15 @@ async def _update(request: web.Request) -> web.Response:
         before = await _held(conn, caller, wanted)
         after = contract.changed(before, asked, now=caller.now)
         billed = NEVER_BILLED
+        terms = await _terms(conn, caller.account, before)
         if not before.is_draft:
-            amendment.check(before, after, today=caller.today)
-            billed = await schedule.billed(conn, caller.account, schedule=before)
+            amendment.check(before, after, terms=terms, today=caller.today)
+            billed = await progress.billed(conn, caller.account, schedule=before)
+            await _check_grants(conn, caller.account, before, after)
         after = await _scheduled(conn, caller, after, billed=billed, before=before)
-        await schedule.update(conn, caller.account, schedule=after)
+        if not before.is_draft:
+            amendment.check_billed(terms, await _terms(conn, caller.account, after), billed=billed)
+        await _keep(conn, caller, before, after)
         return wire.reply(await _shown(conn, caller, wanted))
 
 
@@ -117,12 +122,12 @@ async def _complete(request: web.Request) -> web.Response:
     asked = await wire.read(request, milestone.CompleteRequest)
     async with wire.connection(request) as conn, conn.transaction():
         found = await _held(conn, caller, wanted)
-        billed = await schedule.billed(conn, caller.account, schedule=found)
+        billed = await progress.billed(conn, caller.account, schedule=found)
         day = asked.completed_on or caller.today
         done = milestone.completed(found, wire.path_id(request, "phase"), on=day, today=caller.today, billed=billed)
         done = msgspec.structs.replace(done, updated_at=caller.now)
         done = await _scheduled(conn, caller, done, billed=billed, before=found)
-        await schedule.update(conn, caller.account, schedule=done)
+        await _keep(conn, caller, found, done)
         return wire.reply(await _shown(conn, caller, wanted))
 
 
@@ -163,7 +168,7 @@ async def _scheduled(
     if before is None or before.is_draft:
         await _check_startable(conn, caller, asked, found)
     else:
-        amendment.check_end(before, asked, terms=terms, billed=billed)
+        _check_prices(asked, found, known={price for part in before.phases for price in part.prices})
     return schedule.due_on(asked, next_bill_date(terms, billed.last_date), zone=caller.zone)
 
 
@@ -186,10 +191,40 @@ async def _check_startable(
         below = await family.descendants(conn, caller.account, customers=[asked.customer])
         if not below[asked.customer]:
             raise NotAParent(key="rollUpBilling")
+    _check_prices(asked, found)
+
+
+def _check_prices(
+    asked: BillingSchedule, found: Mapping[UUID, StoredPrice], *, known: Collection[UUID] = frozenset()
+) -> None:
+    """Prices that the schedule did not have before must be usable."""
     for place, part in enumerate(asked.phases):
         for index, one in enumerate(part.prices):
-            if found[one].status is not PriceStatus.ACTIVE:
+            if one not in known and found[one].status is not PriceStatus.ACTIVE:
                 raise PriceUnusable(key=f"phases[{place}].priceIds[{index}]")
+
+
+async def _check_grants(conn: Connection, account: int, before: BillingSchedule, after: BillingSchedule) -> None:
+    """What was drawn on stays."""
+    kept = {grant.id for part in after.phases for grant in part.terms.grants}
+    gone = {grant.id for part in before.phases for grant in part.terms.grants} - kept
+    if gone:
+        drawn = (await draw.drawn(conn, account, schedules=[before.id]))[before.id]
+        # The id of a phase's grant ends with its day of issue (rating.credit.issued).
+        if any(amount and id_.partition("@")[0] in gone for id_, amount in drawn.items()):
+            raise GrantDrawn(key="phases.creditGrants")
+
+
+async def _keep(conn: Connection, caller: _Caller, before: BillingSchedule, after: BillingSchedule) -> None:
+    """The new state, and, if bills may have been made with them, the terms it replaces."""
+    if not before.is_draft and schedule_version.is_other(before, after):
+        await schedule_version.keep(conn, caller.account, before=before, now=caller.now)
+    await schedule.update(conn, caller.account, schedule=after)
+
+
+async def _terms(conn: Connection, account: int, of: BillingSchedule) -> Schedule:
+    known = await _prices(conn, account, [of])
+    return schedule.terms(of, {one.id: one.terms for one in known.values()})
 
 
 async def _shown(conn: Connection, caller: _Caller, wanted: UUID) -> dict[str, Any]:

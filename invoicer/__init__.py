@@ -2,7 +2,8 @@
 
 Owns
     Deciding when a schedule is billed, gathering what `rating.bill` must know from one snapshot, keeping the invoice it
-    answers, and setting aside (parking) a schedule that cannot be billed.
+    answers, and setting aside (parking) a schedule that cannot be billed. Making bills again: drafts when usage arrives
+    late or a person asks, final ones to find what is still owed. The invoice for what a credit grant costs.
 
 Does not own
     What is owed (`rating`), how usage is counted (`meter`, `store.usage`), how an invoice is shown (`api.invoice`).
@@ -22,6 +23,7 @@ Invariants
     One schedule that cannot be billed never stops the others.
     A credit grant is never overdrawn: a run holds the grants that it reads until its draws are committed, and bills of
     one run that share a grant are computed one after the other.
+    What is final never changes. A difference is billed once: what was billed so far has all earlier differences in it.
     A price without a known tax rate leaves a warning on the invoice; no rate is guessed.
 
 Start reading at

@@ -23,6 +23,8 @@ Invariants
     meet. Over the life of a schedule every service period of every price is charged exactly once. Quantities and prices
     are exact decimals and no arithmetic rounds silently. Money never travels without its currency. Splitting loses no
     minor unit. Nothing takes more than is left: no discount or credit makes a bill negative, no grant is overdrawn.
+    What a bill is made of points only at what was there before it and never in a circle; so the garbage collector,
+    which would walk all bills of a run again and again, is told to leave it alone (`gc=False`).
 
 Start reading at
     bill.py (the order of the steps), then schedule.py (what falls due when) and tariff.py (what each kind of price

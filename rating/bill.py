@@ -37,7 +37,6 @@ from rating.layout import grouped
 from rating.maximum import take_maximums
 from rating.minimum import add_true_ups
 from rating.needs import Needs, needs
-from rating.part import Part
 from rating.period import Period
 from rating.phase import running
 from rating.price import BillingType
@@ -54,13 +53,15 @@ __all__ = ["Bill", "BillInput", "Needs", "Usage", "UsageKey", "bill", "needs", "
 _CHARGE, _IN_ARREARS, _OVERAGE = LineKind.CHARGE, BillingType.IN_ARREARS, ChargeReason.OVERAGE
 
 
-class BillInput(msgspec.Struct, frozen=True):
+class BillInput(msgspec.Struct, frozen=True, gc=False):
     """All that a bill depends on. `needs(schedule, bill_date)` says what must be in it.
 
     schedule   the contract, with its phases, prices, discounts, minimums and grants
     bill_date  the day on which charges fall due
+    charges    those charges, when `needs(...).charges` has found them already; None: they are derived
     usage      an answer to every key of `needs(...).usage`, with `groups` and `amounts` where needs asks for them
-    seats      by seat metric id all changes of the balance before the period's end, in the order of time
+    seats      by seat metric id the balance when the earliest period of `needs(...).seats` begins, then all changes
+               before the last one ends, in the order of time
     grants     credit grants beside those of the schedule's phases, each with what is left of it
     drawn      by id of a phase's grant (`terms-id@2025-02-01`) what other bills have drawn from it
     tax        the customer's tax status and the rates by price id; None: tax is not computed
@@ -73,18 +74,18 @@ class BillInput(msgspec.Struct, frozen=True):
     grants: tuple[Grant, ...] = ()
     drawn: Mapping[str, Decimal] = {}
     tax: Tax | None = None
+    charges: tuple[Charge, ...] | None = None
 
 
 def bill(given: BillInput) -> Bill:
     """What the schedule owes on the date."""
     schedule = given.schedule
     try:
-        draft = _due(schedule, given.bill_date)
+        draft = _due(given)
         for charge in draft.charges:
             _price(draft, charge, given)
         take_maximums(draft)
-        take_discounts(draft, of_prices=True)
-        take_discounts(draft, of_prices=False)
+        take_discounts(draft)
         add_true_ups(draft)
         credit.draw(draft, _grants(given))
         tax.add_tax(draft)
@@ -107,45 +108,45 @@ def usage_needed(schedule: Schedule, bill_date: date) -> tuple[UsageKey, ...]:
     return needs(schedule, bill_date).usage
 
 
-def _due(schedule: Schedule, bill_date: date) -> Draft:
-    charges = charges_due(schedule, bill_date)
+def _due(given: BillInput) -> Draft:
+    schedule = given.schedule
+    charges = charges_due(schedule, given.bill_date) if given.charges is None else given.charges
     if not charges:
-        raise NothingDue(f"nothing falls due on {bill_date}")
+        raise NothingDue(f"nothing falls due on {given.bill_date}")
     phases = running(schedule.phases)
     return Draft(schedule.currency, schedule.start, phases[-1].end, phases, charges)
 
 
 def _price(draft: Draft, charge: Charge, given: BillInput) -> None:
+    """Each part of a charge as an item, rounded."""
     price = charge.price
+    price_id, ids, title, product_id, currency = price.id, (price.id,), price.name, price.product_id, price.currency
     try:
         rate = tax.rate_of(given.tax, price)
+        draft.note(rate)
         for part in parts(charge, given.usage, given.seats):
-            draft.items.append(_item(part, charge, rate))
+            exact, amount = part.exact, part.amount
+            net = money.round_minor(amount, currency) if exact is None else money.round_ratio(*exact, currency)
+            draft.items.append(
+                Item(
+                    _CHARGE,
+                    title,
+                    charge,
+                    part,
+                    ids,
+                    price_id,
+                    product_id,
+                    rate,
+                    currency,
+                    amount,
+                    net,
+                    net,
+                    part.units,
+                )
+            )
     except RatingError as error:
         error.at(price_id=price.id)
         raise
-
-
-def _item(part: Part, charge: Charge, tax_rate: Decimal | None) -> Item:
-    price = charge.price
-    if part.exact is None:
-        net_minor = money.round_minor(part.amount, price.currency)
-    else:
-        net_minor = money.round_ratio(*part.exact, price.currency)
-    return Item(
-        _CHARGE,
-        price.name,
-        charge,
-        part,
-        (price.id,),
-        price.product_id,
-        tax_rate,
-        price.currency,
-        part.amount,
-        net_minor,
-        net_minor,
-        part.units,
-    )
 
 
 def _grants(given: BillInput) -> tuple[Grant, ...]:

@@ -25,7 +25,7 @@ from rating.number import ZERO, add, check, ratio, subtract
 from rating.period import grid
 from rating.phase import Phase
 from rating.price import metric_of
-from rating.schedule import Charge, Schedule, anchored
+from rating.schedule import Schedule, anchored
 from rating.terms import CreditUnit, GrantTerms, RolloverMode
 
 _NEVER = date.max
@@ -88,7 +88,7 @@ def draws(draft: Draft) -> tuple[Draw, ...]:
             taking.grant_id,
             _METRIC if taking.explanation.unit == _METRIC else _CURRENCY,
             taking.explanation.used,
-            -taking.net_minor,
+            taking.off_minor,
             -taking.tax_minor,
         )
         so_far = found.get(now.grant_id)
@@ -106,23 +106,17 @@ def _burn_order(grant: Grant) -> tuple[bool, date, date]:
     return grant.unit is _CURRENCY, grant.end or _NEVER, grant.start
 
 
-def _is_valid(grant: Grant, charge: Charge) -> bool:
-    pay_day = charge.pay_day
-    return grant.start <= pay_day and (grant.end is None or pay_day < grant.end)
-
-
 def _payable(draft: Draft, grant: Grant) -> list[Item]:
     """The items with something left that the grant is for, on a day on which it is valid."""
+    start, end = grant.start, grant.end or _NEVER
     is_any = grant.unit is _CURRENCY and grant.currency == draft.currency and not grant.restrict_to_prices
     found: list[Item] = []
     charge, is_valid = None, False
     for item in draft.items:
-        if item.left_minor <= 0:
-            continue
         if item.charge is not charge:
             charge = item.charge
-            is_valid = _is_valid(grant, charge)
-        if is_valid and (is_any or _pays(grant, item)):
+            is_valid = start <= charge.pay_day < end
+        if is_valid and item.left_minor > 0 and (is_any or _pays(grant, item)):
             found.append(item)
     return found
 
@@ -150,9 +144,8 @@ def _draw_units(draft: Draft, grant: Grant, items: Sequence[Item]) -> None:
         item.units_left = subtract(has, used)
         item.left_minor -= off
         why = CreditUsed(grant.id, grant.unit, balance, used)
-        shares = [(item, off)]
-        taking = Taking(LineKind.CREDIT, grant.name, item.part.description, item.product_id, item.tax_rate, why, shares)
-        taking.quantity, taking.grant_id = used, grant.id
+        whose = (item.part.description, item.product_id, item.tax_rate)
+        taking = Taking(LineKind.CREDIT, grant.name, *whose, why, [(item, off)], off, used, grant.id)
         draft.takings.append(taking)
         balance = subtract(balance, used)
 
@@ -163,11 +156,11 @@ def _draw_money(draft: Draft, grant: Grant, items: Sequence[Item]) -> None:
     if off <= 0:
         return
     balance = grant.balance
-    for shares in by_tax_rate(take(items, off)):
-        used = money.major(sum([part for _, part in shares]), draft.currency)
+    for shares, part in by_tax_rate(draft, take(items, off), off):
+        used = money.major(part, draft.currency)
         why = CreditUsed(grant.id, grant.unit, balance, used)
-        taking = Taking(LineKind.CREDIT, grant.name, None, None, shares[0][0].tax_rate, why, shares)
-        taking.grant_id = grant.id
+        tax_rate = shares[0][0].tax_rate
+        taking = Taking(LineKind.CREDIT, grant.name, None, None, tax_rate, why, shares, part, None, grant.id)
         draft.takings.append(taking)
         balance = subtract(balance, used)
 

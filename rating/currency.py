@@ -32,4 +32,9 @@ def digits(currency: str) -> int:
     try:
         return MINOR_DIGITS[currency]
     except KeyError:
-        raise UnknownCurrency(f"{currency!r} is no currency of ISO 4217 with a minor unit", key="currency") from None
+        raise unknown(currency) from None
+
+
+def unknown(currency: str) -> UnknownCurrency:
+    """The refusal of a code, for whoever keeps a table of his own."""
+    return UnknownCurrency(f"{currency!r} is no currency of ISO 4217 with a minor unit", key="currency")

@@ -7,7 +7,7 @@ becomes lines on the next bill with the old service period. Nothing that was bil
 On a ladder over several periods every later bill of the ladder is made again as well, each with its own difference.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 
@@ -54,7 +54,21 @@ def difference(before: Bill, after: Bill) -> Difference:
         for key in dict.fromkeys([*new, *old])
         if old.get(key, (0, 0)) != new.get(key, (0, 0))
     )
-    return Difference(after.currency, tuple(lines), tuple(_draws(before, after)))
+    return Difference(after.currency, tuple(lines), tuple(draws(before.draws, after.draws)))
+
+
+def draws(before: Sequence[Draw], after: Sequence[Draw]) -> Iterator[Draw]:
+    """What was drawn after less what was drawn before, grant by grant; nothing where that is the same."""
+    old, new = {one.grant_id: one for one in before}, {one.grant_id: one for one in after}
+    for grant_id in dict.fromkeys([*new, *old]):
+        one, other = new.get(grant_id), old.get(grant_id)
+        known = one or other
+        assert known is not None, "the id is from one of them"  # noqa: S101 our own bug
+        amount = subtract(one.amount if one else ZERO, other.amount if other else ZERO)
+        net_minor = (one.net_minor if one else 0) - (other.net_minor if other else 0)
+        tax_minor = (one.tax_minor if one else 0) - (other.tax_minor if other else 0)
+        if amount or net_minor or tax_minor:
+            yield Draw(grant_id, known.unit, add(amount, ZERO), net_minor, tax_minor)
 
 
 def _key(line: Line) -> _Key:
@@ -87,17 +101,3 @@ def _line(key: _Key, *, old: tuple[int, int], new: tuple[int, int], title: str, 
         tax_rate=tax_rate,
         tax_minor=tax_minor,
     )
-
-
-def _draws(before: Bill, after: Bill) -> Iterable[Draw]:
-    old = {draw.grant_id: draw for draw in before.draws}
-    new = {draw.grant_id: draw for draw in after.draws}
-    for grant_id in dict.fromkeys([*new, *old]):
-        one, other = new.get(grant_id), old.get(grant_id)
-        known = one or other
-        assert known is not None, "the id is from one of them"  # noqa: S101 our own bug
-        amount = subtract(one.amount if one else ZERO, other.amount if other else ZERO)
-        net_minor = (one.net_minor if one else 0) - (other.net_minor if other else 0)
-        tax_minor = (one.tax_minor if one else 0) - (other.tax_minor if other else 0)
-        if amount or net_minor or tax_minor:
-            yield Draw(grant_id, known.unit, add(amount, ZERO), net_minor, tax_minor)

@@ -18,7 +18,7 @@ from rating import money
 from rating.currency import digits
 from rating.explanation import DiscountShare, DiscountTaken
 from rating.invoice import LineKind
-from rating.item import Draft, Item, Taking, by_tax_rate, left_of, take
+from rating.item import Draft, Item, Shares, Taking, by_tax_rate, left_of, take
 from rating.number import nearest, plain, quotient, share
 from rating.part import SeatScope
 from rating.period import Frequency
@@ -30,12 +30,10 @@ from rating.terms import Discount, DiscountType, SeatDiscountType, covered, pace
 _NOMINAL, _PERCENTAGE, _ONE_TIME = DiscountType.NOMINAL, DiscountType.PERCENTAGE, Frequency.ONE_TIME
 
 
-def take_discounts(draft: Draft, *, of_prices: bool) -> None:
-    """Take off the discounts of one level of every phase."""
+def take_discounts(draft: Draft) -> None:
+    """Take off the discounts of every phase, each from the items of its own phase."""
     for index, phase in enumerate(draft.phases):
-        chosen = [discount for discount in phase.discounts if bool(discount.restrict_to_prices) is of_prices]
-        chosen.sort(key=_is_nominal)
-        for discount in chosen:
+        for discount in sorted(phase.discounts, key=_order):
             items = _targets(discount, draft, index=index)
             if discount.type is _PERCENTAGE:
                 _take_percentage(draft, discount, items)
@@ -43,17 +41,21 @@ def take_discounts(draft: Draft, *, of_prices: bool) -> None:
                 _take_nominal(draft, discount, items, phase=phase, index=index)
 
 
-def _is_nominal(discount: Discount) -> bool:
-    return discount.type is _NOMINAL
+def _order(discount: Discount) -> tuple[bool, bool]:
+    """Of prices before of the whole phase; percentages before amounts."""
+    return not discount.restrict_to_prices, discount.type is _NOMINAL
 
 
 def _targets(discount: Discount, draft: Draft, *, index: int) -> list[Item]:
     """The items of the phase that the discount is for and that have something left."""
     wanted, seats = discount.restrict_to_prices, discount.seat_discount_type
-    found = []
+    found: list[Item] = []
+    charge, is_meant = None, False
     for item in draft.items:
-        charge = item.charge
-        if item.left_minor > 0 and charge.phase == index and (not wanted or charge.price.id in wanted):
+        if item.charge is not charge:
+            charge = item.charge
+            is_meant = charge.phase == index and (not wanted or charge.price.id in wanted)
+        if is_meant and item.left_minor > 0:
             scope = item.part.seat_scope
             if scope is None or _is_for(seats, scope):
                 found.append(item)
@@ -132,28 +134,24 @@ def _take_off(draft: Draft, discount: Discount, items: list[Item], off: int, *, 
     """One negative line for each product (of a phase's discount: one in all) and tax rate."""
     if off <= 0:
         return
-    base = left_of(items)
-    lines = [
-        (product_id, line)
-        for product_id, found in _by_product(discount, take(items, off)).items()
-        for line in by_tax_rate(found)
-    ]
-    for product_id, shares in lines:
-        taken = money.major(sum([part for _, part in shares]), draft.currency)
-        told = _share(discount, days=days[0], full_days=days[1], taken=taken)
-        why = DiscountTaken(told, money.major(base, draft.currency))
-        text = _description(discount, days=days[0], full_days=days[1])
-        tax_rate = shares[0][0].tax_rate
-        draft.takings.append(Taking(LineKind.DISCOUNT, discount.message, text, product_id, tax_rate, why, shares))
+    base = money.major(left_of(items), draft.currency)
+    text = _description(discount, days=days[0], full_days=days[1])
+    for product_id, found, of_product in _by_product(discount, take(items, off), off):
+        for shares, part in by_tax_rate(draft, found, of_product):
+            told = _share(discount, days=days[0], full_days=days[1], taken=money.major(part, draft.currency))
+            why, tax_rate = DiscountTaken(told, base), shares[0][0].tax_rate
+            line = (LineKind.DISCOUNT, discount.message, text, product_id, tax_rate, why, shares, part)
+            draft.takings.append(Taking(*line))
 
 
-def _by_product(discount: Discount, shares: list[tuple[Item, int]]) -> dict[str | None, list[tuple[Item, int]]]:
+def _by_product(discount: Discount, shares: Shares, off: int) -> list[tuple[str | None, Shares, int]]:
+    """The shares and their sum, apart for each product; a discount of the whole phase has none."""
     if not discount.restrict_to_prices:
-        return {None: shares}
-    found: dict[str | None, list[tuple[Item, int]]] = {}
-    for share_of_item in shares:
-        found.setdefault(share_of_item[0].product_id, []).append(share_of_item)
-    return found
+        return [(None, shares, off)]
+    found: dict[str | None, Shares] = {}
+    for item, part in shares:
+        found.setdefault(item.product_id, []).append((item, part))
+    return [(product_id, some, sum([part for _, part in some])) for product_id, some in found.items()]
 
 
 def _valid_days(discount: Discount, charge: Charge) -> tuple[int, int]:

@@ -35,8 +35,24 @@ from rating.number import to_json
 from rating.reading import Reading
 
 
-class _Explanation(msgspec.Struct, frozen=True, tag_field="kind", rename="camel", omit_defaults=True):
+class _Explanation(msgspec.Struct, frozen=True, gc=False, tag_field="kind", rename="camel", omit_defaults=True):
     pass
+
+
+class _OfUsage(_Explanation, frozen=True):
+    reading: Reading
+
+
+class _OnTier(_OfUsage, frozen=True):
+    """On one tier, counted from 1: what lies above `over`, up to and including `up_to`."""
+
+    tier: int
+    over: Decimal
+    up_to: Decimal | None
+
+
+class _OfCommitment(_OfUsage, frozen=True):
+    commitment: Decimal
 
 
 class OneTimeFee(_Explanation, frozen=True, tag="ONE_TIME"):
@@ -55,18 +71,16 @@ class FixedFee(_Explanation, frozen=True, tag="FIXED"):
     amount: Decimal
 
 
-class LinearUsage(_Explanation, frozen=True, tag="LINEAR"):
+class LinearUsage(_OfUsage, frozen=True, tag="LINEAR"):
     """quantity x rate."""
 
-    reading: Reading
     rate: Decimal
     amount: Decimal
 
 
-class PackageUsage(_Explanation, frozen=True, tag="PACKAGE"):
+class PackageUsage(_OfUsage, frozen=True, tag="PACKAGE"):
     """Packages begun x price; `before` is what an earlier period of the same ladder had used."""
 
-    reading: Reading
     size: Decimal
     packages: Decimal
     rate: Decimal
@@ -74,50 +88,37 @@ class PackageUsage(_Explanation, frozen=True, tag="PACKAGE"):
     before: Decimal | None = None
 
 
-class TierUsage(_Explanation, frozen=True, tag="TIER"):
+class TierUsage(_OnTier, frozen=True, tag="TIER"):
     """The units of the quantity that lie above `over`, up to and including `up_to`, x the tier's rate.
 
     `before` is the quantity of earlier periods of the same ladder, whose units are billed already.
     """
 
-    reading: Reading
-    tier: int
-    over: Decimal
-    up_to: Decimal | None
     units: Decimal
     rate: Decimal
     amount: Decimal
     before: Decimal | None = None
 
 
-class TierFee(_Explanation, frozen=True, tag="TIER_FEE"):
+class TierFee(_OnTier, frozen=True, tag="TIER_FEE"):
     """The flat fee of a tier that the quantity entered."""
 
-    reading: Reading
-    tier: int
-    over: Decimal
-    up_to: Decimal | None
     amount: Decimal
     before: Decimal | None = None
 
 
-class VolumeUsage(_Explanation, frozen=True, tag="VOLUME"):
+class VolumeUsage(_OnTier, frozen=True, tag="VOLUME"):
     """All units x the rate of the tier they reach, less what `before`, on its own tier, had cost."""
 
-    reading: Reading
-    tier: int
-    over: Decimal
-    up_to: Decimal | None
     rate: Decimal
     amount: Decimal
     before: Decimal | None = None
     amount_before: Decimal | None = None
 
 
-class EventFees(_Explanation, frozen=True, tag="EVENT_FEES"):
+class EventFees(_OfUsage, frozen=True, tag="EVENT_FEES"):
     """The sum over events of amount x rate, each not below `min` and not above `max`."""
 
-    reading: Reading
     tier: int
     rate: Decimal
     min: Decimal | None
@@ -130,29 +131,23 @@ class EventFees(_Explanation, frozen=True, tag="EVENT_FEES"):
     amount_before: Decimal | None = None
 
 
-class CommittedUsage(_Explanation, frozen=True, tag="COMMITTED"):
+class CommittedUsage(_OfCommitment, frozen=True, tag="COMMITTED"):
     """Usage at the price's rate, as far as the commitment reaches."""
 
-    reading: Reading
-    commitment: Decimal
     rate: Decimal
     amount: Decimal
 
 
-class CommitmentShortfall(_Explanation, frozen=True, tag="SHORTFALL"):
+class CommitmentShortfall(_OfCommitment, frozen=True, tag="SHORTFALL"):
     """What is missing to the committed amount."""
 
-    reading: Reading
-    commitment: Decimal
     used: Decimal
     amount: Decimal
 
 
-class CommitmentOverage(_Explanation, frozen=True, tag="OVERAGE"):
+class CommitmentOverage(_OfCommitment, frozen=True, tag="OVERAGE"):
     """Usage worth more than the commitment, at the overage rate."""
 
-    reading: Reading
-    commitment: Decimal
     rate: Decimal
     overage_rate: Decimal
     amount: Decimal
@@ -192,7 +187,7 @@ class MaximumReached(_Explanation, frozen=True, tag="MAXIMUM"):
     charged: Decimal
 
 
-class DiscountShare(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class DiscountShare(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """One discount and the days of the period that it was valid for; `taken` is what it took off."""
 
     discount_id: str

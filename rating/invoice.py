@@ -39,7 +39,7 @@ class LineKind(StrEnum):
     LATE_USAGE = "LATE_USAGE"
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line item. `title` is the price's name; `description` tells the lines of one price apart.
 
     Without a price or a product it concerns several. A `tax_rate` of None means that no rate is known.
@@ -61,7 +61,7 @@ class Line(msgspec.Struct, frozen=True):
     grant_id: str | None = None
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(msgspec.Struct, frozen=True, gc=False):
     """The lines of one product, whose name is the group's title (the caller knows it), or those under a `title`."""
 
     product_id: str | None
@@ -69,7 +69,7 @@ class Group(msgspec.Struct, frozen=True):
     title: str | None = None
 
 
-class Draw(msgspec.Struct, frozen=True):
+class Draw(msgspec.Struct, frozen=True, gc=False):
     """What a bill takes from a credit grant: `amount` in the grant's own unit, and what that took off net and tax."""
 
     grant_id: str
@@ -79,7 +79,7 @@ class Draw(msgspec.Struct, frozen=True):
     tax_minor: int
 
 
-class BillWarning(msgspec.Struct, frozen=True):
+class BillWarning(msgspec.Struct, frozen=True, gc=False):
     """Something that a person must look at before the bill is issued."""
 
     code: str
@@ -87,7 +87,7 @@ class BillWarning(msgspec.Struct, frozen=True):
     price_id: str | None = None
 
 
-class Bill(msgspec.Struct, frozen=True):
+class Bill(msgspec.Struct, frozen=True, gc=False):
     """All that one schedule owes on one date. `charges` are what it settles, each exactly once.
 
     There may be nothing to say: a day on demand without usage, or a period without additional seats, has no lines.

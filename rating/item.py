@@ -13,12 +13,13 @@ once, from exact numbers. Nothing takes more than is left: no item goes below ze
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
+from typing import TypeAlias
 
 import msgspec
 
 from rating import money
 from rating.explanation import DiscountShare, Explanation
-from rating.invoice import BillWarning, LineKind
+from rating.invoice import LineKind
 from rating.number import quotient
 from rating.part import Part
 from rating.phase import Phase
@@ -27,8 +28,9 @@ from rating.schedule import Charge, ChargeReason
 _SCHEDULE = ChargeReason.SCHEDULE
 
 
-class Item(msgspec.Struct):
-    """Something owed. `price_ids` are the prices that it counts for; one unless it is a true-up over several.
+class Item(msgspec.Struct, gc=False):
+    """Something owed. `price_ids` are the prices that it counts for; one unless it is a true-up over several. Its line
+    names `price_id`, where it stands with a product and counts for one.
 
     `taxed` is what was left, and the tax on it, as far as takings have been taxed. `exact` is the amount as a ratio of
     whole numbers once a discount has reduced it: a quotient that was cut off may miss a half by a hair.
@@ -39,6 +41,7 @@ class Item(msgspec.Struct):
     charge: Charge
     part: Part
     price_ids: tuple[str, ...]
+    price_id: str | None
     product_id: str | None
     tax_rate: Decimal | None
     currency: str
@@ -60,8 +63,11 @@ class Item(msgspec.Struct):
         self.reductions = (*self.reductions, share)
 
 
-class Taking(msgspec.Struct):
-    """A negative line in the making, with its share of each item, all of one tax rate."""
+Shares: TypeAlias = list[tuple[Item, int]]
+
+
+class Taking(msgspec.Struct, gc=False):
+    """A negative line in the making: `off_minor` with its share of each item, all of one tax rate."""
 
     kind: LineKind
     title: str
@@ -69,18 +75,18 @@ class Taking(msgspec.Struct):
     product_id: str | None
     tax_rate: Decimal | None
     explanation: Explanation
-    shares: list[tuple[Item, int]]
+    shares: Shares
+    off_minor: int
     quantity: Decimal | None = None
     grant_id: str | None = None
     tax_minor: int = 0
-    net_minor: int = 0
-
-    def __post_init__(self) -> None:
-        self.net_minor = -sum([amount for _, amount in self.shares])
 
 
-class Draft(msgspec.Struct):
-    """A bill in the making. `start` and `end` are those of the schedule as it really runs."""
+class Draft(msgspec.Struct, gc=False):
+    """A bill in the making. `start` and `end` are those of the schedule as it really runs.
+
+    `is_taxed_alike`: all items have one tax rate, as nearly always, so that no taking needs to be told apart by it.
+    """
 
     currency: str
     start: date
@@ -89,7 +95,12 @@ class Draft(msgspec.Struct):
     charges: tuple[Charge, ...]
     items: list[Item] = []
     takings: list[Taking] = []
-    warnings: list[BillWarning] = []
+    is_taxed_alike: bool = True
+
+    def note(self, tax_rate: Decimal | None) -> None:
+        """Before items of this rate are added: whether they are taxed like the others."""
+        if self.items and tax_rate != self.items[0].tax_rate:
+            self.is_taxed_alike = False
 
     def charge_of(self, price_id: str, *, phase: int) -> Charge | None:
         """The price's own charge on this bill, if it has one."""
@@ -104,25 +115,22 @@ def left_of(items: Iterable[Item]) -> int:
     return sum([item.left_minor for item in items])
 
 
-def take(items: Sequence[Item], amount_minor: int) -> list[tuple[Item, int]]:
+def take(items: Sequence[Item], amount_minor: int) -> Shares:
     """Take an amount off items in proportion to what is left of each, losing no unit."""
-    if len(items) == 1:
-        items[0].left_minor -= amount_minor
-        return [(items[0], amount_minor)]
+    taken: Shares = []
     shares = money.allocate(amount_minor, [item.left_minor for item in items])
-    taken = [pair for pair in zip(items, shares, strict=True) if pair[1]]
-    for item, share in taken:
-        item.left_minor -= share
+    for item, share in zip(items, shares, strict=True):
+        if share:
+            item.left_minor -= share
+            taken.append((item, share))
     return taken
 
 
-def by_tax_rate(shares: Sequence[tuple[Item, int]]) -> list[list[tuple[Item, int]]]:
-    """The shares of a taking, apart for each tax rate: each becomes a line."""
-    first = shares[0][0].tax_rate
-    # Nearly always there is one rate, and comparing is ten times faster than hashing decimals.
-    if not [item for item, _ in shares if item.tax_rate is not first and item.tax_rate != first]:
-        return [list(shares)]
-    lines: dict[Decimal | None, list[tuple[Item, int]]] = {}
+def by_tax_rate(draft: Draft, shares: Shares, off_minor: int) -> list[tuple[Shares, int]]:
+    """The shares of a taking and their sum, apart for each tax rate: each becomes a line."""
+    if draft.is_taxed_alike:
+        return [(shares, off_minor)]
+    lines: dict[Decimal | None, Shares] = {}
     for item, share in shares:
         lines.setdefault(item.tax_rate, []).append((item, share))
-    return list(lines.values())
+    return [(line, sum([share for _, share in line])) for line in lines.values()]

@@ -5,6 +5,7 @@ it alone. What concerns the whole bill comes behind, in groups with a title: dis
 section 18).
 """
 
+from collections import defaultdict
 from decimal import Decimal
 
 from rating import money
@@ -27,18 +28,16 @@ _TITLES = {
 
 def grouped(draft: Draft) -> tuple[Group, ...]:
     """Every item and every taking as a line of its group."""
-    of_products: dict[str, list[Line]] = {}
-    of_bill: dict[str, list[Line]] = {}
-    lines = [_item_line(item) for item in draft.items]
-    lines += [_taking_line(taking) for taking in draft.takings]
-    for line in lines:
-        if line.product_id is not None:
-            of_products.setdefault(line.product_id, []).append(line)
-        else:
-            of_bill.setdefault(_TITLES[line.kind], []).append(line)
-    groups = [Group(product_id, tuple(members)) for product_id, members in of_products.items()]
+    of_products: defaultdict[str, list[Line]] = defaultdict(list)
+    of_bill: defaultdict[LineKind, list[Line]] = defaultdict(list)
+    for item in draft.items:
+        (of_bill[item.kind] if item.product_id is None else of_products[item.product_id]).append(_item_line(item))
+    for taking in draft.takings:
+        line = _taking_line(taking)
+        (of_bill[line.kind] if line.product_id is None else of_products[line.product_id]).append(line)
+    groups = [Group(product_id, tuple(lines)) for product_id, lines in of_products.items()]
     if of_bill:
-        groups += [Group(None, tuple(of_bill[title]), title) for title in _TITLES.values() if title in of_bill]
+        groups += [Group(None, tuple(of_bill[kind]), title) for kind, title in _TITLES.items() if kind in of_bill]
     return tuple(groups)
 
 
@@ -51,7 +50,7 @@ def _item_line(item: Item) -> Line:
     if line_rate is None:
         line_rate, display = money.major(item.net_minor, item.currency), _ABSOLUTE
     return Line(
-        item.price_ids[0] if len(item.price_ids) == 1 and item.product_id is not None else None,
+        item.price_id,
         item.product_id,
         item.title,
         part.description,
@@ -78,7 +77,7 @@ def _reduced_rate(item: Item) -> tuple[Decimal, Decimal | None]:
 
 def _taking_line(taking: Taking) -> Line:
     item = taking.shares[0][0]
-    net_minor = taking.net_minor
+    net_minor = -taking.off_minor
     quantity, line_rate, display = ONE, money.major(net_minor, item.currency), _ABSOLUTE
     if taking.quantity is not None and item.part.rate is not None and _says(taking, item, net_minor=net_minor):
         quantity, line_rate, display = taking.quantity.copy_negate(), item.part.rate, item.part.rate_display
@@ -116,8 +115,7 @@ def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
 
 
 def _service(taking: Taking) -> Period:
-    services = [item.charge.service for item, _ in taking.shares]
-    first = services[0]
-    if services.count(first) == len(services):
-        return first
-    return Period(min(one.start for one in services), max(one.end for one in services))
+    services = list({item.charge.service for item, _ in taking.shares})
+    if len(services) == 1:
+        return services[0]
+    return Period(min([one.start for one in services]), max([one.end for one in services]))

@@ -32,5 +32,5 @@ def _cap(draft: Draft, charge: Charge, items: Iterable[Item]) -> None:
     why = MaximumReached(price.maximum, days, full_days, money.major(charged, draft.currency))
     shares = take(owed, over)
     draft.takings.append(
-        Taking(LineKind.MAXIMUM, price.name, "maximum reached", price.product_id, owed[0].tax_rate, why, shares)
+        Taking(LineKind.MAXIMUM, price.name, "maximum reached", price.product_id, owed[0].tax_rate, why, shares, over)
     )

@@ -176,6 +176,11 @@ def groups(names: Sequence[str], properties: Iterable[Properties]) -> list[str]:
     return found
 
 
+def group_name(texts: Sequence[str | None]) -> str:
+    """How people name a group: "eu", or "eu / small" where there are several properties; "" has none of them."""
+    return " / ".join(text or "" for text in texts) if any(texts) else ""
+
+
 def accepts(wanted: Sequence[Filter], properties: Properties, *, is_case_sensitive: bool) -> bool:
     """Whether all filters agree."""
     return all(_accepts(one, is_case_sensitive)(properties) for one in wanted)

@@ -5,7 +5,7 @@ partial period it follows the days like a fixed fee. Minimums of single prices c
 those of the whole phase, and each counts the true-ups below it as paid; last the minimum of the whole bill.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from rating import money
@@ -69,19 +69,19 @@ def _reach(draft: Draft, amount: Decimal, charge: Charge, *, price_ids: tuple[st
     ids = price_ids or tuple(sorted({one for item in items for one in item.price_ids}))
     product_id = _product(items, price_ids)
     description = f"{days} of {full_days} days" if days != full_days else None
-    for tax_rate, part_minor in _by_tax_rate(items, missing):
+    price_id = ids[0] if product_id is not None and len(ids) == 1 else None
+    for tax_rate, part_minor in _by_tax_rate(draft, items, missing):
+        draft.note(tax_rate)
         exact = money.major(part_minor, draft.currency)
         part = Part(ONE, None, exact, why, description)
         whole = (draft.currency, exact, part_minor, part_minor)
-        draft.items.append(Item(LineKind.TRUE_UP, TITLE, charge, part, ids, product_id, tax_rate, *whole))
+        draft.items.append(Item(LineKind.TRUE_UP, TITLE, charge, part, ids, price_id, product_id, tax_rate, *whole))
 
 
-def _by_tax_rate(items: Iterable[Item], missing: int) -> list[tuple[Decimal | None, int]]:
+def _by_tax_rate(draft: Draft, items: Sequence[Item], missing: int) -> list[tuple[Decimal | None, int]]:
     """Where the covered prices are taxed differently the true-up is split like what is paid for them."""
-    items = list(items)
-    first = items[0].tax_rate if items else None
-    if not [item for item in items if item.tax_rate is not first and item.tax_rate != first]:
-        return [(first, missing)]
+    if draft.is_taxed_alike or not items:
+        return [(items[0].tax_rate if items else None, missing)]
     paid: dict[Decimal | None, int] = {}
     for item in items:
         paid[item.tax_rate] = paid.get(item.tax_rate, 0) + max(item.left_minor, 0)

@@ -12,14 +12,14 @@ import msgspec
 
 from rating import currency as currencies
 from rating.error import AmountTooLarge, MixedCurrencies
-from rating.number import EXACT, nearest
+from rating.number import EXACT, fused, multiply, nearest
 
 # What a signed 64-bit column holds.
 MINOR_MAX = 2**63 - 1
-_MINOR_MIN = -MINOR_MAX
 
 _HALF, _MINUS_HALF = Decimal("0.5"), Decimal("-0.5")
-_SCALES = tuple(Decimal(10**digits) for digits in range(max(currencies.MINOR_DIGITS.values()) + 1))
+_MINOR_UNIT = {currency: Decimal(10) ** -digits for currency, digits in currencies.MINOR_DIGITS.items()}
+_MINOR_PER_UNIT = {currency: Decimal(10**digits) for currency, digits in currencies.MINOR_DIGITS.items()}
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -55,10 +55,12 @@ class Money(msgspec.Struct, frozen=True):
 
 def round_minor(amount: Decimal, currency: str) -> int:
     """The one rounding: to whole minor units, half away from zero."""
+    scale = _MINOR_PER_UNIT.get(currency)
+    if scale is None:
+        raise currencies.unknown(currency)
     # Cutting off the decimals of amount + 1/2 (or - 1/2) is the same, in one exact step.
-    digits = currencies.digits(currency)
-    amount_minor = int(EXACT.fma(amount, _SCALES[digits], _MINUS_HALF if amount.is_signed() else _HALF))
-    if not _MINOR_MIN <= amount_minor <= MINOR_MAX:
+    amount_minor = int(fused(amount, scale, _MINUS_HALF if amount.is_signed() else _HALF))
+    if abs(amount_minor) > MINOR_MAX:
         raise AmountTooLarge
     return amount_minor
 
@@ -66,7 +68,7 @@ def round_minor(amount: Decimal, currency: str) -> int:
 def round_ratio(numerator: int, denominator: int, currency: str) -> int:
     """The same rounding for an amount that is a ratio of whole numbers."""
     amount_minor = nearest(numerator * 10 ** currencies.digits(currency), denominator)
-    if not _MINOR_MIN <= amount_minor <= MINOR_MAX:
+    if abs(amount_minor) > MINOR_MAX:
         raise AmountTooLarge
     return amount_minor
 
@@ -101,7 +103,10 @@ def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
 
 def major(amount_minor: int, currency: str) -> Decimal:
     """The amount in the currency's own unit, with its decimals: 5120 minor units of USD are Decimal("51.20")."""
-    return Decimal(amount_minor).scaleb(-currencies.digits(currency), EXACT)
+    unit = _MINOR_UNIT.get(currency)
+    if unit is None:
+        raise currencies.unknown(currency)
+    return multiply(amount_minor, unit)
 
 
 def format_minor(amount_minor: int, currency: str) -> str:

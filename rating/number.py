@@ -27,6 +27,8 @@ _RATE_UNIT = Decimal("1e-18")
 add = EXACT.add
 subtract = EXACT.subtract
 multiply = EXACT.multiply
+# fused(a, b, c) is a x b + c.
+fused = EXACT.fma
 
 
 def share(amount: Decimal, *, part: int, whole: int) -> Decimal:
@@ -70,8 +72,8 @@ def rate(value: Decimal) -> Decimal:
 
 def ceiling(quantity: Decimal, *, size: Decimal) -> Decimal:
     """How many packages of this size hold the quantity, exactly; none for nothing."""
-    full = _DIVISION.divide_int(quantity, size)
-    return add(full, ONE) if _DIVISION.remainder(quantity, size) else full
+    full, rest = _DIVISION.divmod(quantity, size)
+    return add(full, ONE) if rest else full
 
 
 def check(value: Decimal, *, key: str) -> None:

@@ -29,7 +29,7 @@ class SeatScope(StrEnum):
     OVERAGE = "OVERAGE"
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """Something of a charge that becomes one line. Without a rate it is a lump sum: one, at the rounded amount.
 
     `units` are the units of the metric that the part prices, for credits in units; fees have none. `exact` is the

@@ -32,6 +32,9 @@ BORDERS_KEPT = 2**14
 class Frequency(StrEnum):
     """How often a price is billed, in the words of the reference's `billingFrequency`."""
 
+    # Tables and caches are keyed by it in every bill; an enum's own hash is computed in Python.
+    __hash__ = str.__hash__
+
     ONE_TIME = "ONE_TIME"
     MONTHLY = "MONTHLY"
     QUARTERLY = "QUARTERLY"
@@ -50,7 +53,7 @@ MONTHS: Mapping[Frequency, int] = MappingProxyType(
 DAYS: Mapping[Frequency, int] = MappingProxyType({Frequency.WEEKLY: 7, Frequency.DAILY: 1, Frequency.ON_DEMAND: 1})
 
 
-class Period(msgspec.Struct, frozen=True, order=True):
+class Period(msgspec.Struct, frozen=True, gc=False, order=True):
     """The days from `start` up to, not including, `end`."""
 
     start: date
@@ -77,7 +80,7 @@ class Period(msgspec.Struct, frozen=True, order=True):
         return max(0, (last - first).days)
 
 
-class Grid(msgspec.Struct, frozen=True):
+class Grid(msgspec.Struct, frozen=True, gc=False):
     """The full periods of `interval` times one frequency.
 
     `origin` is the month of any border, counted from year 0; for weeks and days it is the ordinal of any border.

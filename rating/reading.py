@@ -7,14 +7,14 @@ import msgspec
 from rating.period import Period
 
 
-class CustomerShare(msgspec.Struct, frozen=True, rename="camel"):
+class CustomerShare(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What one customer of a roll-up used (case 35)."""
 
     customer_id: str
     quantity: Decimal
 
 
-class Reading(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Reading(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """The usage a line was priced on: which version of which metric, over which days, and what it said."""
 
     metric_id: str

@@ -65,7 +65,7 @@ class ChargeReason(StrEnum):
 _SCHEDULE = ChargeReason.SCHEDULE
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """One price for one service period, and the full period of its frequency that a partial one is measured against.
 
     `phase` counts from 0. `ladder_start` is the day on which the tiers began at zero; None: with the service period.
@@ -88,7 +88,7 @@ class Charge(msgspec.Struct, frozen=True):
         return self.service.end - _DAY
 
 
-class _Series(msgspec.Struct, frozen=True):
+class _Series(msgspec.Struct, frozen=True, gc=False):
     """The charges of one price in one phase: cut from its grid, in advance or in arrears."""
 
     price: Price

@@ -17,7 +17,7 @@ same slices, above what was billed in advance, cut by the frequency of overages.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import accumulate, pairwise
 from zoneinfo import ZoneInfo
@@ -28,10 +28,12 @@ from rating.error import MissingSeats
 from rating.explanation import SeatFee, Seats
 from rating.number import ONE, ZERO, exact_share, multiply, rate, share
 from rating.part import Part, SeatScope
-from rating.period import Period
+from rating.period import Period, day_start
 from rating.price import BillingType, SeatBased, SeatProrationStrategy
 from rating.schedule import Charge, ChargeReason
 from rating.tier import Step, climb, walk
+
+_DAY = timedelta(days=1)
 
 
 class SeatChange(msgspec.Struct, frozen=True, order=True):
@@ -42,7 +44,7 @@ class SeatChange(msgspec.Struct, frozen=True, order=True):
 
 
 class SeatKey(msgspec.Struct, frozen=True):
-    """A question about seats: all changes of this metric before the end of the period, however old the last one is."""
+    """A question about seats: the balance of this metric when the period begins, and all changes before it ends."""
 
     metric_id: str
     period: Period
@@ -63,8 +65,25 @@ class _Slice(msgspec.Struct, frozen=True):
 
 
 def changes(events: Sequence[tuple[datetime, int]], zone: ZoneInfo) -> tuple[SeatChange, ...]:
-    """Seat events, given as instants with totals in the order of time, as changes on the account's dates."""
-    return tuple(SeatChange(at.astimezone(zone).date(), total) for at, total in events)
+    """Seat events, given as instants with totals in the order of time, as changes on the account's dates.
+
+    A day on which the first change comes after midnight begins with the balance of the day before: for a part of the
+    day there were so many, which is what `USE_MAXIMUM` asks for.
+    """
+    found: list[SeatChange] = []
+    for at, total in events:
+        day = at.astimezone(zone).date()
+        if found and found[-1].on < day and day_start(day, zone) < at:
+            found.append(SeatChange(day, found[-1].total))
+        found.append(SeatChange(day, total))
+    return tuple(found)
+
+
+def seat_key(price: SeatBased, charge: Charge) -> SeatKey:
+    """The days whose balances the charge reads: those since its base began, and of a base alone the first day."""
+    start = (charge.base or charge.service).start
+    end = start + _DAY if _is_base_alone(price, charge) else charge.service.end
+    return SeatKey(price.seat_metric_id, Period(start, end))
 
 
 def seat_parts(price: SeatBased, charge: Charge, seats: Mapping[str, Sequence[SeatChange]]) -> Iterator[Part]:

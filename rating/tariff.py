@@ -21,7 +21,7 @@ from rating.explanation import (
     TierUsage,
     VolumeUsage,
 )
-from rating.number import EXACT, ONE, ZERO, ceiling, exact_share, multiply, plain, share, subtract
+from rating.number import ONE, ZERO, ceiling, exact_share, fused, multiply, plain, share, subtract
 from rating.part import Part, display
 from rating.period import Frequency, Period
 from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume, metric_of
@@ -46,20 +46,20 @@ def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, S
     """
     found: Iterable[Part]
     match charge.price.structure:
-        case OneTime() as price:
-            found = [Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price))]
         case Fixed() as price:
-            found = [_fixed(price, charge)]
-        case Linear() as price:
-            found = _linear(price, charge, usage)
-        case Package() as price:
-            found = _package(price, charge, usage)
+            found = (_fixed(price, charge),)
         case Graduated() as price:
             found = _graduated(price, charge, usage)
+        case Linear() as price:
+            found = _linear(price, charge, usage)
         case Volume() as price:
             found = _volume(price, charge, usage)
+        case Package() as price:
+            found = _package(price, charge, usage)
         case SeatBased() as price:
             found = seat_parts(price, charge, seats)
+        case OneTime() as price:
+            found = (Part(ONE, price.price, price.price, OneTimeFee(price.price, price.price)),)
         case never:
             assert_never(never)
     return found
@@ -106,12 +106,10 @@ def _linear(price: Linear, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
     if terms.prices_by_group is None:
         yield _at_rate(reading, price.price_per_unit, is_percentage=price.is_price_percentage)
         return
-    groups = by_group(usage, key)
+    groups, events = by_group(usage, key), usage[key].group_events or {}
     for group in sorted(groups) or [""]:
-        quantity = groups.get(group, ZERO)
-        of_group = Reading(
-            reading.metric_id, reading.metric_version, reading.period, reading.event_count, quantity, group
-        )
+        quantity, count = groups.get(group, ZERO), events.get(group, reading.event_count)
+        of_group = Reading(reading.metric_id, reading.metric_version, reading.period, count, quantity, group)
         rate = terms.prices_by_group.get(group, price.price_per_unit)
         yield _at_rate(of_group, rate, is_percentage=price.is_price_percentage, description=group or None)
 
@@ -128,8 +126,8 @@ def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) ->
     reading, before = _readings(charge, usage_keys(charge), usage)
     if _is_idle(charge, reading, before):
         return
-    if reading.quantity < 0:
-        raise NegativeUsage(f"packages begin at zero, the quantity is {reading.quantity:f}")
+    if reading.quantity < ZERO or (before is not None and before < ZERO):
+        raise NegativeUsage(f"packages begin at zero, the quantity is {min(reading.quantity, before or ZERO):f}")
     size, rate = price.package_size, price.price_per_package
     begun = ceiling(reading.quantity, size=size)
     packages = begun if before is None else subtract(begun, ceiling(before, size=size))
@@ -147,30 +145,30 @@ def _graduated(price: Graduated, charge: Charge, usage: Mapping[UsageKey, Usage]
     reading, before = _readings(charge, usage_keys(charge), usage)
     if _is_idle(charge, reading, before):
         return
-    steps = list(climb(price.tiers, before=before, now=reading.quantity))
-    if not steps:
-        steps = [_unmoved(highest(price.tiers, reading.quantity))]
-    for step in steps:
-        reach = _reach(step.over, step.tier.upper_bound)
-        yield _tier_usage(step, reading, reach=reach, before=before)
+    steps = climb(price.tiers, before=before, now=reading.quantity)
+    for step in steps or [_unmoved(highest(price.tiers, reading.quantity))]:
+        yield _tier_usage(step, reading, before=before)
         if step.tier.fee and step.fees:
-            yield _tier_fee(step, reading, reach=reach, before=before)
+            fee = multiply(step.tier.fee, Decimal(step.fees))
+            yield _flat_fee(step, reading, fee=fee, before=before)
         if reading.customers:
             # The breakdown by customer is told once.
             reading = _without_customers(reading)
 
 
-def _tier_usage(step: Step, reading: Reading, *, reach: str | None, before: Decimal | None) -> Part:
-    tier = step.tier
-    amount = multiply(step.units, tier.price)
-    explanation = TierUsage(reading, step.number, step.over, tier.upper_bound, step.units, tier.price, amount, before)
+def _tier_usage(step: Step, reading: Reading, *, before: Decimal | None) -> Part:
+    tier, over, units = step.tier, step.over, step.units
+    rate, bound = tier.price, tier.upper_bound
+    amount = multiply(units, rate)
+    explanation = TierUsage(reading, step.number, over, bound, units, rate, amount, before)
     shown = display(is_percentage=tier.is_price_percentage)
-    return Part(step.units, tier.price, amount, explanation, reach, shown, units=step.units)
+    return Part(units, rate, amount, explanation, _reach(over, bound), shown, units)
 
 
-def _tier_fee(step: Step, reading: Reading, *, reach: str | None, before: Decimal | None) -> Part:
-    fee = multiply(step.tier.fee or ZERO, Decimal(step.fees))
-    explanation = TierFee(_without_customers(reading), step.number, step.over, step.tier.upper_bound, fee, before)
+def _flat_fee(step: Step, reading: Reading, *, fee: Decimal, before: Decimal | None) -> Part:
+    over, bound = step.over, step.tier.upper_bound
+    explanation = TierFee(_without_customers(reading), step.number, over, bound, fee, before)
+    reach = _reach(over, bound)
     return Part(ONE, fee, fee, explanation, f"flat fee, {reach}" if reach else "flat fee")
 
 
@@ -199,9 +197,7 @@ def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
     shown_quantity = quantity if rate is not None else ONE
     yield Part(shown_quantity, rate, amount, explanation, reach, shown, units=quantity)
     if fee:
-        bound = step.tier.upper_bound
-        why = TierFee(_without_customers(reading), step.number, step.over, bound, fee, before)
-        yield Part(ONE, fee, fee, why, f"flat fee, {reach}" if reach else "flat fee")
+        yield _flat_fee(step, reading, fee=fee, before=before)
 
 
 def _volume_amount(
@@ -228,7 +224,7 @@ def _event_fees(
         elif tier.max_price is not None and fee > tier.max_price:
             fee = tier.max_price
             at_max += count
-        total = EXACT.fma(fee, Decimal(count), total)
+        total = fused(fee, Decimal(count), total)
     bounds = (tier.min_price, tier.max_price)
     return total, EventFees(reading, number, tier.price, *bounds, events, at_min, at_max, total)
 

@@ -70,18 +70,20 @@ def add_tax(draft: Draft) -> None:
         if rate:
             if rate is not known:
                 known, (numerator, denominator) = rate, rate.as_integer_ratio()
-            item.tax_minor = nearest(item.net_minor * numerator, denominator)
-            item.taxed = item.net_minor, item.tax_minor
+            net = item.net_minor
+            item.tax_minor = tax = nearest(net * numerator, denominator)
+            item.taxed = net, tax
     for taking in draft.takings:
         rate = taking.tax_rate
         if rate:
             if rate is not known:
                 known, (numerator, denominator) = rate, rate.as_integer_ratio()
-            numerator_twice, denominator_twice = 2 * numerator, 2 * denominator
+            twice, whole, back = 2 * numerator, 2 * denominator, 0
             for item, amount in taking.shares:
                 net, tax_before = item.taxed
                 net -= amount
                 # `nearest`, written out: nothing is taken from what is below zero.
-                tax = (net * numerator_twice + denominator) // denominator_twice
+                tax = (net * twice + denominator) // whole
                 item.taxed = net, tax
-                taking.tax_minor += tax - tax_before
+                back += tax - tax_before
+            taking.tax_minor = back

@@ -9,6 +9,7 @@ cumulative prices and added seats are charged (spec section 9, usageCalculationM
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from itertools import zip_longest
 from typing import ClassVar, TypeAlias
 
@@ -18,9 +19,17 @@ from rating.error import InvalidPrice, InvalidTiers, NegativeUsage
 from rating.number import ZERO, check, check_price, subtract
 
 TIERS_MAX = 100
+# A catalog has some hundred prices, which many customers share; the ladders of this many are remembered.
+LADDERS_KEPT = 2**12
 
 
-class Tier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+class _Tier(
+    msgspec.Struct, frozen=True, cache_hash=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
+):
+    pass
+
+
+class Tier(_Tier, frozen=True):
     """One rung: a price per unit and a flat fee due once when the tier is entered. No upper bound: open at the top."""
 
     price: Decimal
@@ -29,7 +38,7 @@ class Tier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
     fee: Decimal | None = None
 
 
-class VolumeTier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+class VolumeTier(_Tier, frozen=True):
     """A rung whose price holds for all units, with bounds for the fee of a single event (cases 4 and 8)."""
 
     price: Decimal
@@ -40,7 +49,7 @@ class VolumeTier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     max_price: Decimal | None = None
 
 
-class SeatTier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+class SeatTier(_Tier, frozen=True):
     """A rung of seats: the price of one seat for a full billing period (case 18)."""
 
     is_price_percentage: ClassVar[bool] = False
@@ -53,7 +62,7 @@ class SeatTier(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
 AnyTier: TypeAlias = Tier | VolumeTier | SeatTier
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What a quantity uses of one tier, counted from 1: the units above `over`, up to and including its bound.
 
     `fees` says how often the flat fee is due: once when the tier is entered, not at all when it was entered before,
@@ -95,28 +104,39 @@ def check_event_bounds(tiers: Sequence[VolumeTier], *, key: str) -> None:
             raise InvalidPrice(message, key=f"{key}[{index}].minPrice")
 
 
-def walk(tiers: Sequence[AnyTier], quantity: Decimal) -> Iterator[Step]:
+def walk(tiers: tuple[AnyTier, ...], quantity: Decimal) -> list[Step]:
     """The tiers that a quantity enters, lowest first. The first is entered even at zero."""
-    if quantity < 0:
+    if quantity < ZERO:
         raise NegativeUsage(f"tiers begin at zero, the quantity is {quantity:f}")
-    over = ZERO
-    for number, tier in enumerate(tiers, start=1):
-        if number > 1 and quantity <= over:
-            return
-        bound = tier.upper_bound
-        reached = quantity if bound is None or quantity < bound else bound
-        yield Step(number, over, subtract(reached, over), tier)
-        over = reached
+    entered: list[Step] = []
+    for full in _ladder(tiers):
+        bound = full.tier.upper_bound
+        if bound is None or quantity <= bound:
+            entered.append(Step(full.number, full.over, subtract(quantity, full.over), full.tier))
+            break
+        entered.append(full)
+    return entered
 
 
-def climb(tiers: Sequence[AnyTier], *, before: Decimal | None, now: Decimal) -> Iterator[Step]:
+@lru_cache(maxsize=LADDERS_KEPT)
+def _ladder(tiers: tuple[AnyTier, ...]) -> tuple[Step, ...]:
+    """Every tier filled to its bound, derived once for all who have the price; the top one, open, holds nothing."""
+    lower = (ZERO, *(tier.upper_bound or ZERO for tier in tiers))
+    return tuple(
+        Step(number, over, subtract(over if tier.upper_bound is None else tier.upper_bound, over), tier)
+        for number, (over, tier) in enumerate(zip(lower, tiers, strict=False), start=1)
+    )
+
+
+def climb(tiers: tuple[AnyTier, ...], *, before: Decimal | None, now: Decimal) -> list[Step]:
     """The steps from one quantity to another: what lies in each tier now, less what lay there before.
 
     Without a before nothing was entered yet. Tiers in which nothing happens are left out.
     """
-    if before is None:
-        yield from walk(tiers, now)
-        return
+    return walk(tiers, now) if before is None else list(_moved(tiers, before=before, now=now))
+
+
+def _moved(tiers: tuple[AnyTier, ...], *, before: Decimal, now: Decimal) -> Iterator[Step]:
     for new, old in zip_longest(walk(tiers, now), walk(tiers, before)):
         if old is None:
             yield new
@@ -126,17 +146,9 @@ def climb(tiers: Sequence[AnyTier], *, before: Decimal | None, now: Decimal) -> 
             yield Step(new.number, new.over, subtract(new.units, old.units), new.tier, 0)
 
 
-def highest(tiers: Sequence[AnyTier], quantity: Decimal) -> Step:
+def highest(tiers: tuple[AnyTier, ...], quantity: Decimal) -> Step:
     """The highest tier that a quantity enters."""
-    if quantity < 0:
-        raise NegativeUsage(f"tiers begin at zero, the quantity is {quantity:f}")
-    over = ZERO
-    for number, tier in enumerate(tiers, start=1):
-        bound = tier.upper_bound
-        if bound is None or quantity <= bound:
-            return Step(number, over, subtract(quantity, over), tier)
-        over = bound
-    raise AssertionError("the last tier has no bound")  # our own bug: check_tiers refuses such a ladder
+    return walk(tiers, quantity)[-1]
 
 
 def _check_numbers(tier: AnyTier, *, key: str) -> None:

@@ -11,6 +11,7 @@ twice or never.
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 
@@ -19,18 +20,21 @@ from rating.number import EXACT, ZERO, add
 from rating.period import Period
 from rating.reading import CustomerShare, Reading
 
+T = TypeVar("T")
 
-class UsageKey(msgspec.Struct, frozen=True):
+
+class UsageKey(msgspec.Struct, frozen=True, gc=False):
     """A question to the meter: this metric, over these days of the account's time zone."""
 
     metric_id: str
     service: Period
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """The answer, with the version of the metric that counted it.
 
-    `groups`: the quantity of each value of the metric's grouping property; events without one are under "".
+    `groups`: the quantity of each value of the metric's grouping property; events without one are under "". Several
+    properties are one name (metric.group_name). `group_events`: how many events each group has, for explanations.
     `amounts`: how many events had each amount. `customers`: the quantity of each child of a roll-up.
     """
 
@@ -40,6 +44,7 @@ class Usage(msgspec.Struct, frozen=True):
     groups: Mapping[str, Decimal] | None = None
     amounts: Mapping[Decimal, int] | None = None
     customers: Mapping[str, Decimal] | None = None
+    group_events: Mapping[str, int] | None = None
 
 
 def read(usage: Mapping[UsageKey, Usage], key: UsageKey) -> Reading:
@@ -84,8 +89,12 @@ def by_amount(usage: Mapping[UsageKey, Usage], key: UsageKey) -> Mapping[Decimal
     return found.amounts
 
 
-def rolled_up(by_customer: Mapping[str, Usage]) -> Usage:
-    """The usage of several customers as one, with what each of them used (spec section 16, case 35)."""
+def rolled_up(by_customer: Mapping[str, Usage], *, as_one: Usage | None = None) -> Usage:
+    """The usage of several customers as one, with what each of them used (spec section 16, case 35).
+
+    `as_one` is what the metric counted over all of them together, where that is not the sum of what it counted for
+    each: a value that two of them used is one value. Levels, averages and peaks of customers add up.
+    """
     members = list(by_customer.values())
     if not members:
         raise MissingUsage("a roll-up needs the usage of at least one customer")
@@ -93,10 +102,11 @@ def rolled_up(by_customer: Mapping[str, Usage]) -> Usage:
     for member in members:
         quantity = add(quantity, member.quantity)
     return Usage(
-        quantity=quantity,
+        quantity=quantity if as_one is None else as_one.quantity,
         event_count=sum(member.event_count for member in members),
         metric_version=max(member.metric_version for member in members),
         groups=_summed([member.groups for member in members]),
+        group_events=_counted([member.group_events for member in members]),
         amounts=_counted([member.amounts for member in members]),
         customers={customer: member.quantity for customer, member in by_customer.items()},
     )
@@ -113,8 +123,8 @@ def _summed(parts: list[Mapping[str, Decimal] | None]) -> Mapping[str, Decimal] 
     return sums
 
 
-def _counted(parts: list[Mapping[Decimal, int] | None]) -> Mapping[Decimal, int] | None:
-    counts: dict[Decimal, int] = {}
+def _counted(parts: list[Mapping[T, int] | None]) -> Mapping[T, int] | None:
+    counts: dict[T, int] = {}
     for part in parts:
         if part is None:
             return None

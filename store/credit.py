@@ -5,7 +5,7 @@ grant's amount less its draws (store/draw.py) and is kept nowhere. Whoever draws
 draws are read until the new ones are committed (`hold`), so a grant is never overdrawn, however many draw at once.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -171,10 +171,9 @@ async def of_customer(conn: Connection, account: int, *, customer: UUID) -> list
 _METRIC_NAMES = "select id, name from usage_metric where account = $1 and id = any($2::uuid[])"
 
 
-async def metric_names(conn: Connection, account: int, *, grants: Iterable[Grant]) -> dict[UUID, str]:
-    """What the metrics of these grants are called."""
-    wanted = {grant.metric for grant in grants if grant.metric is not None}
-    return {row["id"]: row["name"] for row in await conn.fetch(_METRIC_NAMES, account, list(wanted))}
+async def metric_names(conn: Connection, account: int, *, metrics: Collection[UUID]) -> dict[UUID, str]:
+    """What these metrics are called."""
+    return {row["id"]: row["name"] for row in await conn.fetch(_METRIC_NAMES, account, list(metrics))}
 
 
 def _grant(row: asyncpg.Record) -> Grant:

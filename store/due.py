@@ -32,7 +32,7 @@ UNREADABLE_RETRY = timedelta(hours=1)
 
 
 class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A due schedule: its terms, and the date to bill."""
+    """A due schedule: its terms, and the date to bill. `version` counts changes of the terms."""
 
     account: int
     id: UUID
@@ -43,6 +43,11 @@ class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     particulars: dict[str, Any]
     is_rolled_up: bool = False
     tax_rates: tuple[TaxChoice, ...] = ()
+    version: int = 1
+    # Of a bill that is made again: whose usage it rolled up; None: everyone who is below the customer today.
+    members: tuple[UUID, ...] | None = None
+    # Nothing falls due any more; the bill date is then its first day.
+    is_over: bool = False
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +75,7 @@ async def is_due(conn: Connection, *, now: datetime) -> bool:
 # Claims due schedules, the longest waiting first, by billing_schedule_due; those of another run are skipped.
 _CLAIM = """
 select account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, is_rolled_up,
-    tax_rates, next_bill_date, next_bill_at, created_at, updated_at
+    tax_rates, next_bill_date, next_bill_at, version, created_at, updated_at
 from billing_schedule
 where greatest(next_bill_at, parked_until) <= $1 and next_bill_at is not null and archived_at is null
 order by greatest(next_bill_at, parked_until)
@@ -81,7 +86,62 @@ for update skip locked
 
 async def claim(conn: Connection, *, now: datetime, limit: int) -> list[StoredSchedule]:
     """Lock up to `limit` due schedules until the end of the transaction; one that cannot be read is parked instead."""
-    rows = await conn.fetch(_CLAIM, now, limit)
+    return await _read(conn, await conn.fetch(_CLAIM, now, limit), now=now)
+
+
+# Claims schedules to review and says when to look again, the longest waiting first, by billing_schedule_review; those
+# of another run are skipped.
+_CLAIM_REVIEWS = """
+update billing_schedule set review_at = $2
+where (account, id) in (
+    select account, id from billing_schedule
+    where review_at <= $1 and archived_at is null
+    order by review_at
+    limit $3
+    for update skip locked)
+returning account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, is_rolled_up,
+    tax_rates, next_bill_date, next_bill_at, version, created_at, updated_at
+"""
+
+
+async def claim_reviews(conn: Connection, *, now: datetime, again_at: datetime, limit: int) -> list[StoredSchedule]:
+    """Lock up to `limit` schedules whose bills are to be compared with their usage; the next time is `again_at`."""
+    return await _read(conn, await conn.fetch(_CLAIM_REVIEWS, now, again_at, limit), now=now)
+
+
+# Nothing is left to compare: no bill of late is a draft, and what follows will look at the others. By the primary key
+# and invoice_once.
+_END_REVIEWS = """
+update billing_schedule set review_at = null
+from unnest($1::integer[], $2::uuid[]) as reviewed (account, id)
+where billing_schedule.account = reviewed.account and billing_schedule.id = reviewed.id and not exists (
+    select from invoice
+    where invoice.account = reviewed.account and invoice.schedule = reviewed.id and invoice.status <> 'VOIDED'
+        and invoice.bill_date >= $3 and invoice.measured is not null
+        and (invoice.status = 'DRAFT' or billing_schedule.next_bill_at is null))
+"""
+
+
+async def end_reviews(conn: Connection, schedules: Sequence[tuple[int, UUID]], *, since: date) -> None:
+    """Review these (account, schedule)s no more until they are billed again, if no bill since a date needs it."""
+    await conn.execute(_END_REVIEWS, [account for account, _ in schedules], [one for _, one in schedules], since)
+
+
+# One schedule, locked until the end of the transaction, by the primary key.
+_HOLD = """
+select account, id, customer, is_draft, start_date, end_date, recurrence_day, auto_issue, particulars, is_rolled_up,
+    tax_rates, next_bill_date, next_bill_at, version, created_at, updated_at
+from billing_schedule where account = $1 and id = $2
+for update
+"""
+
+
+async def hold(conn: Connection, account: int, *, schedule: UUID, now: datetime) -> StoredSchedule | None:
+    """Lock one schedule, due or not; None: its terms cannot be read any more."""
+    return next(iter(await _read(conn, await conn.fetch(_HOLD, account, schedule), now=now)), None)
+
+
+async def _read(conn: Connection, rows: Sequence[asyncpg.Record], *, now: datetime) -> list[StoredSchedule]:
     found = await _with_phases(conn, rows)
     prices = await price.load(
         conn, [(account, one) for account, s in found for part in s.phases for one in part.prices]
@@ -104,7 +164,7 @@ async def _with_phases(conn: Connection, rows: Sequence[asyncpg.Record]) -> list
 # Moves billed schedules on and clears what they were parked for, by the primary key.
 _ADVANCE = """
 update billing_schedule set next_bill_date = moved.next_bill_date, next_bill_at = moved.next_bill_at, updated_at = $5,
-    parked_reason = null, parked_detail = null, parked_until = null
+    parked_reason = null, parked_detail = null, parked_until = null, review_at = $6
 from unnest($1::integer[], $2::uuid[], $3::date[], $4::timestamptz[])
     as moved (account, id, next_bill_date, next_bill_at)
 where billing_schedule.account = moved.account and billing_schedule.id = moved.id
@@ -114,13 +174,13 @@ where billing_schedule.account = moved.account and billing_schedule.id = moved.i
 _ZONES = "select account, time_zone from account where account = any($1::integer[])"
 
 
-async def advance(conn: Connection, moves: Sequence[Move], *, now: datetime) -> None:
+async def advance(conn: Connection, moves: Sequence[Move], *, now: datetime, review_at: datetime | None = None) -> None:
     """Make each schedule due next on its date, from that day's first instant in its account's zone on."""
     accounts = [move.account for move in moves]
     zones = {row["account"]: ZoneInfo(row["time_zone"]) for row in await conn.fetch(_ZONES, list(set(accounts)))}
     days = [move.next_bill_date for move in moves]
     instants = [day and day_start(day, zones[move.account]) for move, day in zip(moves, days, strict=True)]
-    await conn.execute(_ADVANCE, accounts, [move.id for move in moves], days, instants, now)
+    await conn.execute(_ADVANCE, accounts, [move.id for move in moves], days, instants, now, review_at)
 
 
 # Sets schedules aside, by the primary key.
@@ -153,16 +213,16 @@ def _schedule(row: asyncpg.Record, phases: tuple[Phase, ...]) -> BillingSchedule
 
 
 def _stored(account: int, schedule: BillingSchedule, known: Schedule) -> StoredSchedule:
-    if schedule.next_bill_date is None:
-        raise AssertionError("the claim asks for schedules with a next bill date")
     return StoredSchedule(
         account=account,
         id=schedule.id,
         customer=schedule.customer,
         terms=known,
-        bill_date=schedule.next_bill_date,
+        bill_date=schedule.next_bill_date or schedule.start_date,
         auto_issue=schedule.auto_issue,
         particulars=schedule.particulars,
         is_rolled_up=schedule.is_rolled_up,
         tax_rates=schedule.tax_rates,
+        version=schedule.version,
+        is_over=schedule.next_bill_date is None,
     )

@@ -25,6 +25,8 @@ StoreError
 |- BackfillClosing   BACKFILL_CLOSING     it cannot be reverted yet
 |- BackfillTooLarge  BACKFILL_TOO_LARGE   more than one transaction takes
 |- RawEventDropped   RAW_EVENT_DROPPED    what was received is not kept any more
+|- InvoiceStatus     INVOICE_STATUS       the invoice is not one that this can be done to
+|- InvoiceNegative   INVOICE_NEGATIVE     its total is below zero
 
 `key` names the field of the request that the problem is with, where there is one.
 """
@@ -184,3 +186,15 @@ class RawEventDropped(StoreError):
     """Raw events are needed that are not kept any more; what was counted of them stays counted."""
 
     code = "RAW_EVENT_DROPPED"
+
+
+class InvoiceStatus(StoreError):
+    """The invoice's status does not allow this."""
+
+    code = "INVOICE_STATUS"
+
+
+class InvoiceNegative(StoreError):
+    """The total is below zero, so there is nothing to pay. Credit it; an invoice cannot say that."""
+
+    code = "INVOICE_NEGATIVE"

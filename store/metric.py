@@ -7,7 +7,7 @@
 When a version begins to count, and how its history follows: store/counting.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -116,6 +116,22 @@ async def load(conn: Connection, account: int, metrics: Sequence[UUID]) -> dict[
 async def find(conn: Connection, account: int, metrics: Sequence[UUID]) -> dict[UUID, StoredMetric]:
     """These metrics, as far as they exist."""
     return {row["id"]: _stored(row) for row in await conn.fetch(_LOAD, account, list(metrics))}
+
+
+# Certain versions of metrics, by (account, id, version); serves bills that are made again.
+_LOAD_VERSIONS = f"""
+select {_COLUMNS.replace("metric.version, ", "version.version, ")}
+from unnest($2::uuid[], $3::integer[]) as wanted (id, version)
+join usage_metric_version as version
+    on version.account = $1 and version.id = wanted.id and version.version = wanted.version
+join usage_metric as metric on metric.account = $1 and metric.id = wanted.id and metric.deleted_at is null
+"""
+
+
+async def load_versions(conn: Connection, account: int, versions: Mapping[UUID, int]) -> dict[UUID, Metric]:
+    """These versions of metrics by id, as far as the metrics exist."""
+    rows = await conn.fetch(_LOAD_VERSIONS, account, list(versions), list(versions.values()))
+    return {row["id"]: _stored(row).terms for row in rows}
 
 
 # Changes what says nothing about counting, and which version is current.

@@ -161,8 +161,11 @@ async def update(
 # Waits for a schedule that is just taking the price: it holds the row with `for key share`.
 _LOCK = "select from price where account = $1 and id = $2 for update"
 
-# Whether a schedule has the price; reads the account's phases, deleting prices is rare.
-_IS_USED = "select exists (select from billing_phase where account = $1 and price_ids @> array[$2::uuid])"
+# Whether a schedule has the price, or had it; reads the account's phases, deleting prices is rare.
+_IS_USED = """
+select exists (select from billing_phase where account = $1 and price_ids @> array[$2::uuid])
+    or exists (select from billing_schedule_version where account = $1 and price_ids @> array[$2::uuid])
+"""
 
 # Deletes a price, by the primary key.
 _DELETE = """

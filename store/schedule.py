@@ -75,13 +75,7 @@ class BillingSchedule(msgspec.Struct, frozen=True, kw_only=True):
     parked: Parked | None = None
     status: Status = Status.DRAFT
     last_invoice: UUID | None = None
-
-
-class Billed(msgspec.Struct, frozen=True):
-    """How far a schedule is billed: the last date, and the prices with a live charge that ends with the schedule."""
-
-    last_date: date | None
-    prices_to_end: frozenset[UUID]
+    version: int = 1
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,20 +168,6 @@ async def get(
         raise NotFound(f"There is no billing schedule {schedule}.")
     phases = await phase.load(conn, [(account, schedule)])
     return _schedule(row, phases[account, schedule])
-
-
-# How far a schedule is billed: the last date by invoice_customer, the charges that end with it by invoice_charge_once.
-_BILLED = """
-select (select max(bill_date) from invoice where account = $1 and customer = $2 and schedule = $3) as last_date,
-    array(select distinct price from invoice_charge
-        where account = $1 and schedule = $3 and service_end = $4 and is_live) as prices_to_end
-"""
-
-
-async def billed(conn: Connection, account: int, *, schedule: BillingSchedule) -> Billed:
-    """How far the schedule is billed."""
-    row = await conn.fetchrow(_BILLED, account, schedule.customer, schedule.id, _after(schedule.end_date))
-    return Billed(row["last_date"], frozenset(row["prices_to_end"])) if row else Billed(None, frozenset())
 
 
 # Lists schedules, newest or oldest first, by the primary key; the filters are checked row by row.

@@ -1,7 +1,7 @@
 """Seat events: how many seats of a type an alias has, from an instant on. Totals are absolute, never differences.
 
     put        the same id again: the same content changes nothing, other content takes its place
-    changes    what bills read: the balance at the start of a period, then each change within it
+    changes    what bills read: the balance at the start of a range, then each within it, of many bills at once
 
 Theory of operation
     Seat events are few, so they go straight to Postgres, one transaction each, and nothing is counted ahead: a balance
@@ -149,53 +149,59 @@ async def listing(
     return page.cut([_event(row) for row in rows], total=await conn.fetchval(_COUNT, *wanted))
 
 
+class Question(msgspec.Struct, frozen=True):
+    """The seats of one type of these customers together, over a half-open range of instants."""
+
+    customers: tuple[UUID, ...]
+    seat_type: str
+    start: datetime
+    end: datetime
+
+
 # Totals of the aliases of many customers: for each span in which an alias is theirs, the one that stands when the
-# period or the span begins, each one until either ends, and zero where the span ends first. By customer_alias_customer
+# range or the span begins, each one until either ends, and zero where the span ends first. By customer_alias_customer
 # and seat_event_alias.
 _CHANGES = """
 with span as (
-    select customer, id, value, greatest($4, valid_from) as start, least($5, valid_to) as stop, valid_to < $5 as ends
-    from customer_alias
-    where account = $1 and customer = any($2::uuid[])
-        and (valid_from is null or valid_from < $5) and (valid_to is null or valid_to > $4)
-), wanted as (
-    select * from span cross join unnest($3::text[]) as type (seat_type)
+    select place, seat_type, owner.id, value, greatest(first, valid_from) as start, least(last, valid_to) as stop,
+        valid_to < last as ends
+    from unnest($2::integer[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+        as asked (place, customer, seat_type, first, last)
+    join customer_alias as owner on owner.account = $1 and owner.customer = asked.customer
+        and (valid_from is null or valid_from < last) and (valid_to is null or valid_to > first)
 )
-select customer, seat_type, id, start as at, opening.total
-from wanted, lateral (
+select place, id, start as at, opening.total
+from span, lateral (
     select total from seat_event
-    where account = $1 and alias = value and seat_event.seat_type = wanted.seat_type and superseded_at is null
+    where account = $1 and alias = value and seat_event.seat_type = span.seat_type and superseded_at is null
         and event_timestamp <= start
     order by event_timestamp desc, event_no desc limit 1
 ) as opening
 union all
-select customer, wanted.seat_type, wanted.id, event_timestamp, last.total
-from wanted, lateral (
+select place, span.id, event_timestamp, later.total
+from span, lateral (
     select distinct on (event_timestamp) event_timestamp, total from seat_event
-    where account = $1 and alias = value and seat_event.seat_type = wanted.seat_type and superseded_at is null
+    where account = $1 and alias = value and seat_event.seat_type = span.seat_type and superseded_at is null
         and event_timestamp > start and event_timestamp < stop
     order by event_timestamp, event_no desc
-) as last
+) as later
 union all
-select customer, seat_type, id, stop, 0 from wanted where ends
+select place, id, stop, 0 from span where ends
 """
 
 
-async def changes(
-    conn: Connection,
-    account: int,
-    *,
-    customers: Sequence[UUID],
-    seat_types: Sequence[str],
-    start: datetime,
-    end: datetime,
-) -> dict[tuple[UUID, str], tuple[Change, ...]]:
-    """By customer and seat type: the balance at `start`, then each change before `end`, in the order of time."""
-    totals: defaultdict[tuple[UUID, str], list[tuple[datetime, UUID, int]]] = defaultdict(list)
-    for row in await conn.fetch(_CHANGES, account, customers, seat_types, start, end):
-        totals[row["customer"], row["seat_type"]].append((row["at"], row["id"], row["total"]))
-    wanted = [(customer, seat_type) for customer in customers for seat_type in seat_types]
-    return {key: tuple(_sum(totals[key], start)) for key in wanted}
+async def changes(conn: Connection, account: int, questions: Sequence[Question]) -> list[tuple[Change, ...]]:
+    """In the order of the questions: the balance at `start`, then each change before `end`, in the order of time."""
+    asked = [
+        (place, customer, question.seat_type, question.start, question.end)
+        for place, question in enumerate(questions)
+        for customer in question.customers
+    ]
+    totals: defaultdict[int, list[tuple[datetime, UUID, int]]] = defaultdict(list)
+    if asked:
+        for row in await conn.fetch(_CHANGES, account, *map(list, zip(*asked, strict=True))):
+            totals[row["place"]].append((row["at"], row["id"], row["total"]))
+    return [tuple(_sum(totals[place], question.start)) for place, question in enumerate(questions)]
 
 
 def _sum(totals: Iterable[tuple[datetime, UUID, int]], start: datetime) -> Iterable[Change]:

@@ -3,6 +3,7 @@
 `seat_type` is the key that events and prices name; it never changes. A deleted metric gives its key free.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -38,6 +39,25 @@ async def create(conn: Connection, account: int, *, metric: SeatMetric) -> None:
         await conn.execute(_INSERT, account, *msgspec.structs.astuple(metric))
     except asyncpg.UniqueViolationError as exc:
         raise SeatTypeTaken(key="seatType") from exc
+
+
+# Types by the primary key, deleted or not: what a bill was agreed on goes on to be counted. Serves billing.
+_TYPES = "select id, seat_type from seat_metric where account = $1 and id = any($2::uuid[])"
+
+
+async def types(conn: Connection, account: int, *, metrics: Sequence[UUID]) -> dict[UUID, str]:
+    """The key that events name, of each of these metrics that exists."""
+    return {row["id"]: row["seat_type"] for row in await conn.fetch(_TYPES, account, metrics)}
+
+
+# Holds a type until a price has it: who deletes the type waits, and then sees the price.
+_HOLD = "select from seat_metric where account = $1 and id = $2 and deleted_at is null for share"
+
+
+async def hold(conn: Connection, account: int, *, metric: UUID, key: str | None = None) -> None:
+    """Keep a type from being deleted until the end of the transaction; `key` names the field that asked for it."""
+    if await conn.fetchrow(_HOLD, account, metric) is None:
+        raise NotFound(f"There is no seat metric {metric}. Create it first.", key=key)
 
 
 # One type, by the primary key.
@@ -79,9 +99,11 @@ returning id, seat_type, label, description, created_at, updated_at
 
 async def delete(conn: Connection, account: int, *, metric: UUID, now: datetime) -> SeatMetric:
     """Let a type count no more, unless a price bills by it. Its events stay. Call inside a transaction."""
+    deleted = _found(await conn.fetchrow(_DELETE, account, metric, now), metric)
+    # Asked after the row is locked, so that a price that was just being made is seen.
     if await conn.fetchval(_IS_USED, account, metric):
         raise SeatMetricInUse
-    return _found(await conn.fetchrow(_DELETE, account, metric, now), metric)
+    return deleted
 
 
 # Lists types, newest or oldest first, by the primary key.

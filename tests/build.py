@@ -93,12 +93,13 @@ def seats(
     minimum: int = 0,
     overages: str | None = None,
     prorate_fees: bool = False,
+    metric: str = "seats",
 ) -> SeatBased:
     """seats("15") is 15 each; seats("0-15 @ 12, then 15") has tiers."""
     is_ladder = "then" in text
     rungs = tuple(SeatTier(t.price, t.upper_bound, t.fee) for t in tiers(text)) if is_ladder else ()
     return SeatBased(
-        seat_metric_id="seats",
+        seat_metric_id=metric,
         price_per_seat=Decimal(0 if is_ladder else text),
         proration_strategy=SeatProrationStrategy(strategy),
         contracted_minimum_seats=minimum,

@@ -90,3 +90,27 @@ def event(name: str, at: str, *, alias: str = "acme", type_: str = "calls", **pr
         "eventTimestamp": at,
         "eventProperties": properties,
     }
+
+
+async def seat_metric(api: Any, seat_type: str = "admin") -> str:
+    return str((await api.made("/seat-metrics", {"seatType": seat_type, "label": seat_type.title()}))["id"])
+
+
+def seats(metric_id: str, amount: str = "15", **terms: Any) -> dict[str, Any]:
+    """Seats at one price; `tiers` and the other terms replace any field."""
+    return {
+        "pricingType": "SEAT_BASED",
+        "seatMetricId": metric_id,
+        "pricePerSeat": amount,
+        "prorationStrategy": "PRORATE_INCREMENTS",
+        "contractedMinimumSeats": 0,
+        "tiers": [],
+        **terms,
+    }
+
+
+async def reported(api: Any, total: int, at: str, *, alias: str = "acme", type_: str = "admin", **more: Any) -> None:
+    """So many seats from that instant on; a day alone is its midnight in UTC."""
+    instant = at if "T" in at else f"{at}T00:00:00Z"
+    body = {"customerAlias": alias, "seatType": type_, "eventTimestamp": instant, "total": total}
+    await api.made("/seat-events", {**body, **more})

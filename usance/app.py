@@ -27,6 +27,7 @@ from api import (
     dead_letter,
     invoice,
     journal,
+    line,
     metric,
     price,
     product,
@@ -45,6 +46,7 @@ from api import (
 )
 from api.rate import Rates
 from api.usage_token import Tokens
+from invoicer import purchase, recalculate
 from meter import dead_letter as letters
 from meter import history, identity, ingest, position, stream
 from meter.error import StreamUnavailable
@@ -90,9 +92,12 @@ def make_app(
     app[wire.CLOCK] = clock
     app[REDIS] = redis
     app.add_routes([web.get("/health", _health), web.get("/ready", _ready), web.get("/metrics", _metrics)])
-    for resource in (account, customer, alias, product, price, schedule, invoice, usage, usage_token):
+    for resource in (account, customer, alias, product, price, schedule, line, usage, usage_token):
         app.add_routes(_below_api(resource.routes()))
-    for resource in (credit, balance, tax):
+    ends = partial(_ends, redis, settings.streams)
+    app.add_routes(_below_api(invoice.routes(partial(recalculate.again, pool, ends))))
+    app.add_routes(_below_api(credit.routes(purchase.charge)))
+    for resource in (balance, tax):
         app.add_routes(_below_api(resource.routes()))
     for seats in (seat_metric, seat_event, seat_balance):
         app.add_routes(_below_api(seats.routes()))
@@ -114,7 +119,7 @@ def make_app(
     app.cleanup_ctx.append(partial(_listening, live))
     app.add_routes(_below_api(usage_query.routes(wait=partial(position.wait, pool, streams=settings.streams))))
     app.add_routes(_below_api(usage_stream.routes(streams)))
-    app.add_routes(_below_api(backfill.routes(partial(_ends, redis, settings.streams))))
+    app.add_routes(_below_api(backfill.routes(ends)))
     taken = ingest.routes(
         redis,
         settings=settings,

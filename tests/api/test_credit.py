@@ -62,7 +62,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"amount": "1e-19"}, "INEXACT_NUMBER", "amount"),
     ({"costOfCredit": -1}, "INVALID_GRANT", "costOfCredit"),
     ({"expiryDate": "2024-12-31"}, "INVALID_GRANT", "expiryDate"),
-    ({"createInvoice": True}, "NOT_OFFERED_YET", "createInvoice"),
+    ({"createInvoice": True}, "INVALID_GRANT", "costOfCredit"),
     ({"taxRateId": NOWHERE}, "UNKNOWN_FIELD", "taxRateId"),
 ]
 

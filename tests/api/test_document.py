@@ -22,6 +22,7 @@ NEVER_ANSWERED = {
     *(
         "STORE",
         "METER",
+        "INVOICER",
         "RATING",
         "UNBILLABLE",
         "UNREADABLE_ENTRY",

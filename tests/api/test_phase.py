@@ -98,23 +98,23 @@ async def test_a_draft_loses_the_phases_it_no_longer_has(api: Server, usage: str
     assert [phase["endDate"] for phase in reply.body["phases"]] == [None]
 
 
-async def test_a_running_schedule_keeps_its_terms(api: Server, usage: str) -> None:
+async def test_the_terms_of_a_running_schedule_change_for_what_is_to_come(api: Server, usage: str) -> None:
     made = (await posted(api, usage, discounts=[DISCOUNT])).body
     same = bodies.changed(made)
     same["phases"][0]["discounts"] = [DISCOUNT]
     other = bodies.changed(made)
     other["phases"][0]["discounts"] = [DISCOUNT | {"amount": 9}]
-    longer = bodies.changed(made)
+    longer = bodies.changed(made, endDate=None)
+    longer["phases"][0] |= {"endDate": "2025-12-31", "discounts": [DISCOUNT]}
     longer["phases"].append(company.phase([usage], "2026-01-01"))
 
-    accepted = await api.put(f"/billing-schedules/{made['id']}", same)
-    refused = [await api.put(f"/billing-schedules/{made['id']}", asked) for asked in (other, longer)]
-
-    assert accepted.body["phases"] == made["phases"]
-    assert [(one.codes, one.keys) for one in refused] == [
-        (["SCHEDULE_RUNNING"], ["phases[0].discounts"]),
-        (["SCHEDULE_RUNNING"], ["phases"]),
+    kept, cheaper, renewed = [
+        await api.put(f"/billing-schedules/{made['id']}", asked) for asked in (same, other, longer)
     ]
+
+    assert kept.body["phases"] == made["phases"]
+    assert [one["amount"] for one in cheaper.body["phases"][0]["discounts"]] == [9]
+    assert [one["startDate"] for one in renewed.body["phases"]] == ["2025-01-01", "2026-01-01"]
 
 
 # What a phase says, and the code and field of its refusal.

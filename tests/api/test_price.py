@@ -134,7 +134,30 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
         "structure.price",
     ),
     ({"structure": {"pricingType": "PACKAGE"}}, "MISSING_FIELD", "structure.packageSize"),
-    ({"structure": SEATS}, "NOT_OFFERED_YET", "structure.pricingType"),
+    ({"structure": SEATS}, "NOT_FOUND", "structure.seatMetricId"),
+    ({"structure": SEATS | {"seatMetricId": "admin"}}, "INVALID_VALUE", "structure.seatMetricId"),
+    ({"structure": SEATS | {"pricePerSeat": "-1"}}, "NEGATIVE_PRICE", "structure.pricePerSeat"),
+    ({"structure": SEATS | {"prorationStrategy": "USE_FIRST"}}, "INVALID_VALUE", "structure.prorationStrategy"),
+    ({"structure": SEATS | {"contractedMinimumSeats": -1}}, "INVALID_PRICE", "structure.contractedMinimumSeats"),
+    ({"structure": SEATS | {"contractedMinimumSeats": 10**9 + 1}}, "INVALID_PRICE", "structure.contractedMinimumSeats"),
+    (
+        {"structure": SEATS | {"overagesBillingFrequency": "DAILY"}},
+        "INVALID_VALUE",
+        "structure.overagesBillingFrequency",
+    ),
+    (
+        {"structure": SEATS | {"overagesBillingFrequency": "QUARTERLY"}},
+        "INVALID_FREQUENCY",
+        "structure.overagesBillingFrequency",
+    ),
+    (
+        {"structure": SEATS | {"tiers": [{"price": "1", "upperBound": "5"}]}},
+        "INVALID_TIERS",
+        "structure.tiers[0].upperBound",
+    ),
+    ({"structure": SEATS, "billingFrequency": "ON_DEMAND"}, "INVALID_FREQUENCY", "billingFrequency"),
+    ({"structure": SEATS, "minimum": "1"}, "INVALID_PRICE", "minimum"),
+    ({"structure": SEATS, "pricesByGroup": {"eu": "1"}}, "UNSUPPORTED_TERMS", "pricesByGroup"),
     ({"structure": {"pricingType": "ONE_TIME", "price": "1"}}, "INVALID_FREQUENCY", "billingFrequency"),
     ({"structure": {"pricingType": "FREE"}}, "INVALID_VALUE", "structure.pricingType"),
     ({"structure": 7}, "WRONG_TYPE", "structure"),
@@ -149,7 +172,13 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"customMetricParameters": [{}]}, "NOT_OFFERED_YET", "customMetricParameters"),
     ({"usageCalculationPeriod": {"frequency": "YEARLY"}}, "MISSING_FIELD", "usageCalculationPeriod.interval"),
     ({"minimum": "1"}, "INVALID_PRICE", "minimum"),
-    ({"pricesByGroup": {"eu": "1"}}, "NOT_OFFERED_YET", "pricesByGroup"),
+    ({"pricesByGroup": {"eu": "1"}}, "UNSUPPORTED_TERMS", "pricesByGroup"),
+    ({"structure": LINEAR, "billingType": "IN_ARREARS", "pricesByGroup": {}}, "INVALID_PRICE", "pricesByGroup"),
+    (
+        {"structure": LINEAR, "billingType": "IN_ARREARS", "pricesByGroup": {"eu": "-1"}},
+        "NEGATIVE_PRICE",
+        "pricesByGroup.eu",
+    ),
 ]
 
 
@@ -178,11 +207,15 @@ async def test_what_a_price_says_beside_its_structure_is_read_back(api: Server, 
         "tiers": [{"price": "1", "isPricePercentage": False}],
     }
     commitment = {"amount": "100", "overageRate": "0.05"}
+    grouped = company.linear(
+        "0.10", await company.metric(api, "tokens", metricType="GROUPED", groupingProperty="model")
+    )
     linear = company.linear("0.10", metric)
     changes: list[dict[str, Any]] = [
         {"structure": ladder, "usageCalculationPeriod": window},
         {"structure": linear, "minimum": "5", "maximum": "50.5"},
         {"structure": linear, "commitment": commitment},
+        {"structure": grouped, "pricesByGroup": {"large": "0.5", "small/new": "0.0000001", "": "1"}},
     ]
 
     for change in changes:
@@ -192,11 +225,59 @@ async def test_what_a_price_says_beside_its_structure_is_read_back(api: Server, 
         assert (await api.get(f"/prices/{made['id']}")).body == made
 
 
-async def test_different_values_have_no_amount_for_each_event(api: Server, product: str) -> None:
-    metric = await company.metric(api, aggregationType="UNIQUE", aggregationProperty="user")
+# What a metric does, and whether its amounts of events, and of groups, add up to it.
+AGGREGATIONS = [
+    ("COUNT", True, True),
+    ("SUM", True, True),
+    ("WEIGHTED", False, True),
+    ("UNIQUE", False, False),
+    ("MAX", False, False),
+    ("MIN", False, False),
+    ("LATEST", False, False),
+    ("AVERAGE", False, False),
+]
+
+
+async def test_amounts_of_events_and_of_groups_must_add_up(api: Server, product: str) -> None:
     tier = {"price": "1", "isPricePercentage": False, "maxPrice": "5"}
-    volume = {"pricingType": "VOLUME", "usageMetricId": metric, "tiers": [tier]}
+    for aggregation, by_event, by_group in AGGREGATIONS:
+        reads = {} if aggregation == "COUNT" else {"aggregationProperty": "used"}
+        changes = {"eventType": "calls", "aggregationType": aggregation, **reads}
+        metric = await company.metric(api, aggregation, metricType="GROUPED", groupingProperty="region", **changes)
+        volume = {"pricingType": "VOLUME", "usageMetricId": metric, "tiers": [tier]}
+        grouped = {"structure": company.linear("1", metric), "pricesByGroup": {"eu": "2"}}
+        for change, is_offered, key in (
+            ({"structure": volume}, by_event, "structure.usageMetricId"),
+            (grouped, by_group, "pricesByGroup"),
+        ):
+            reply = await api.post("/prices", bodies.price(product, billingType="IN_ARREARS", **change))
 
-    reply = await api.post("/prices", bodies.price(product, structure=volume, billingType="IN_ARREARS"))
+            assert reply.status == (201 if is_offered else 422), (aggregation, key)
+            assert is_offered or (reply.codes, reply.keys) == (["INVALID_PRICE"], [key]), aggregation
 
-    assert (reply.codes, reply.keys) == (["INVALID_PRICE"], ["structure.usageMetricId"])
+
+async def test_prices_by_group_need_a_metric_with_groups(api: Server, product: str, metric: str) -> None:
+    change = {"structure": company.linear("1", metric), "pricesByGroup": {"eu": "2"}}
+
+    reply = await api.post("/prices", bodies.price(product, billingType="IN_ARREARS", **change))
+
+    assert (reply.codes, reply.keys) == (["INVALID_PRICE"], ["pricesByGroup"])
+
+
+async def test_seats_are_read_back_in_the_words_of_the_reference(api: Server, product: str) -> None:
+    structure = {
+        "pricingType": "SEAT_BASED",
+        "seatMetricId": await company.seat_metric(api),
+        "pricePerSeat": "0.25",
+        "prorationStrategy": "USE_MAXIMUM",
+        "contractedMinimumSeats": 10,
+        "tiers": [{"price": "1.00", "upperBound": "100", "fee": "50.00"}, {"price": "0.75", "fee": "25.00"}],
+        "overagesBillingFrequency": "YEARLY",
+        "prorateFlatFees": True,
+    }
+    for billing_type in ("IN_ADVANCE", "IN_ARREARS"):
+        body = bodies.price(product, structure=structure, billingFrequency="YEARLY", billingType=billing_type)
+        made = await api.made("/prices", body)
+
+        assert made["structure"] == structure
+        assert (await api.get(f"/prices/{made['id']}")).body == made

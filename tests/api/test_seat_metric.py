@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from store.account import Principal
-from store.db import Connection
+from tests import company
+from tests.api import bodies
 from tests.server import Server
-from tests.store import rows
 
 ADMIN = {"seatType": "admin", "label": "Administrator", "description": "May change everything"}
 
@@ -87,18 +86,26 @@ async def test_a_deleted_seat_metric_is_answered_once_more_and_then_gone(api: Se
     assert (await api.get("/seat-metrics")).body["items"] == []
 
 
-async def test_a_seat_metric_that_a_price_bills_by_stays(api: Server, conn: Connection, account: Principal) -> None:
+async def test_a_seat_metric_that_a_price_bills_by_stays(api: Server) -> None:
     made = await api.made("/seat-metrics", ADMIN)
-    fee = await rows.kept_price(conn, account)
-    await conn.execute(
-        "update price set structure = structure || jsonb_build_object('seatMetricId', $2::text) where id = $1",
-        fee.id,
-        made["id"],
-    )
+    price = await company.price(api, company.seats(made["id"]))
 
     reply = await api.delete(f"/seat-metrics/{made['id']}")
 
     assert (reply.status, reply.codes) == (409, ["SEAT_METRIC_IN_USE"])
+    assert (await api.get(f"/seat-metrics/{made['id']}")).body == made
+    await api.delete(f"/prices/{price}")
+    assert (await api.delete(f"/seat-metrics/{made['id']}")).status == 200
+
+
+async def test_a_price_takes_no_seat_metric_that_is_deleted(api: Server) -> None:
+    made = await api.made("/seat-metrics", ADMIN)
+    await api.delete(f"/seat-metrics/{made['id']}")
+    owner = await api.made("/products", bodies.product())
+
+    reply = await api.post("/prices", bodies.price(owner["id"], structure=company.seats(made["id"])))
+
+    assert (reply.codes, reply.keys) == (["NOT_FOUND"], ["structure.seatMetricId"])
 
 
 async def test_lists_are_cut_into_pages(api: Server) -> None:

@@ -47,7 +47,23 @@ def pieces(charge: Owed, facts: Facts) -> list[Piece]:
             found = _graduated(structure, charge, facts)
         case Volume() as structure:
             found = _volume(structure, charge, facts)
-    return [] if _is_idle(charge, facts) else list(found)
+    if _is_idle(charge, facts):
+        return []
+    _refuse_below_zero(charge, facts)
+    return list(found)
+
+
+class BelowZero(Exception):
+    """Corrections have taken back more than there was, and nothing below the first tier has a price."""
+
+
+def _refuse_below_zero(charge: Owed, facts: Facts) -> None:
+    structure = charge.price.structure
+    if isinstance(structure, Package | Graduated | Volume):
+        days_before = (charge.ladder, charge.first - days.ONE)
+        for first, last in (days_before, (charge.ladder, charge.last)):
+            if facts.quantity(structure.usage_metric_id, first, last) < 0:
+                raise BelowZero
 
 
 def _is_idle(charge: Owed, facts: Facts) -> bool:
@@ -102,30 +118,43 @@ def _package(structure: Package, charge: Owed, facts: Facts) -> Iterator[Piece]:
 
 
 def _graduated(structure: Graduated, charge: Owed, facts: Facts) -> Iterator[Piece]:
-    """The units of each day are poured onto the ladder, from the bottom up; a tier's fee is due when it gets its first.
+    """The units of each day are poured onto the ladder, from the bottom up; what is corrected flows off from the top.
 
+    A tier's fee is due when it has something at the end that had nothing before, and comes back when it is empty again.
     Whoever has a ladder is on its first tier from the beginning; on demand from the first usage.
     """
-    tiers, level = structure.tiers, ZERO
-    poured = [ZERO] * len(tiers)
-    entered = dict.fromkeys([] if charge.price.billing_frequency is Frequency.ON_DEMAND else [0], charge.ladder)
-    for on, added in facts.daily(structure.usage_metric_id, charge.ladder, charge.last):
-        quantity = added
-        while quantity > 0:
-            number = _tier_after(tiers, level)
-            bound = tiers[number].upper_bound
-            units = quantity if bound is None else min(quantity, Fraction(bound) - level)
-            entered.setdefault(number, on)
-            poured[number] += units if on >= charge.first else 0
-            level, quantity = level + units, quantity - units
+    tiers = structure.tiers
+    before, now = [ZERO] * len(tiers), [ZERO] * len(tiers)
+    for on, quantity in facts.daily(structure.usage_metric_id, charge.ladder, charge.last):
+        _pour(tiers, now, quantity)
+        if on < charge.first:
+            _pour(tiers, before, quantity)
+    began = charge.ladder < charge.first and (charge.price.billing_frequency is not Frequency.ON_DEMAND or sum(before))
+    found: list[Piece] = []
     for number, tier in enumerate(tiers):
-        is_new = number in entered and entered[number] >= charge.first
-        if is_new or poured[number]:
-            yield Piece(poured[number] * Fraction(tier.price), poured[number])
-        if is_new and tier.fee:
-            yield Piece(Fraction(tier.fee))
-    if not any(poured) and entered.get(0, charge.last) < charge.first:
-        yield Piece(ZERO, ZERO)
+        was, is_now = began and _is_on(number, before), _is_on(number, now)
+        moved = now[number] - before[number]
+        if bool(was) is not is_now or moved:
+            found.append(Piece(moved * Fraction(tier.price), moved))
+        if bool(was) is not is_now and tier.fee:
+            found.append(Piece(Fraction(tier.fee) if is_now else -Fraction(tier.fee)))
+    yield from found or [Piece(ZERO, ZERO)]
+
+
+def _is_on(number: int, filled: Sequence[Fraction]) -> bool:
+    return number == 0 or filled[number] > 0
+
+
+def _pour(tiers: Sequence[AnyTier], filled: list[Fraction], quantity: Fraction) -> None:
+    """Onto what is there, or off its top; on a day between it may be less than nothing, which the first tier bears."""
+    while quantity:
+        level = sum(filled, ZERO)
+        number = _tier_after(tiers, level) if quantity > 0 else _tier_of(tiers, level)
+        edge = tiers[number].upper_bound if quantity > 0 else tiers[number - 1].upper_bound if number else None
+        room = quantity if edge is None else Fraction(edge) - level
+        units = min(quantity, room) if quantity > 0 else max(quantity, room)
+        filled[number] += units
+        quantity -= units
 
 
 def _volume(structure: Volume, charge: Owed, facts: Facts) -> Iterator[Piece]:

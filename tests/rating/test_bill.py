@@ -14,8 +14,24 @@ from rating.error import AmountTooLarge, MissingUsage, NegativeUsage, NothingDue
 from rating.invoice import RateDisplay
 from rating.money import Money
 from rating.period import Frequency
-from rating.price import BillingType
-from tests.build import billed, day, days, fixed, graduated, linear, month, price, schedule, usd
+from rating.price import BillingType, Commitment
+from rating.tax import Tax, TaxStatus
+from tests.build import (
+    billed,
+    cash,
+    day,
+    days,
+    discount,
+    fixed,
+    graduated,
+    linear,
+    minimum,
+    month,
+    price,
+    schedule,
+    units,
+    usd,
+)
 
 CASE_6_TIERS = "0-100 @ 1.00 + 20, then 0.75 + 50"
 CASE_13_TIERS = "0-1000 @ 0 + 250, 1000-2500 @ 0.45, then 0.65"
@@ -92,6 +108,13 @@ def test_usage_tier_bounds_and_flat_fees_are_not_prorated():
     contract = schedule(price(graduated(CASE_6_TIERS)), start="2025-01-20")
 
     assert billed(contract, FEBRUARY, calls="125").total() == usd("188.75")
+
+
+def test_case_56_arrears_with_a_stub_at_both_ends():
+    contract = schedule(price(fixed("600")), start="2023-01-16", end="2023-04-16")
+    bills = [billed(contract, f"2023-{on}") for on in ("02-01", "03-01", "04-01", "04-16")]
+
+    assert [bill.total() for bill in bills] == [usd("309.68"), usd("600"), usd("600"), usd("300")]
 
 
 def test_case_30_the_bills_of_three_months():
@@ -264,6 +287,40 @@ def test_both_parts_of_a_split_period_differ_from_the_whole_by_no_more_than_roun
 
     first, second = billed(parts[0], border).total(), billed(parts[1], FEBRUARY).total()
     assert abs((first + second - usd(str(amount))).amount_minor) <= 1
+
+
+percents, small = st.decimals(0, 100, places=2), st.decimals(0, 900, places=2)
+
+
+@given(st.decimals(0, 10**4, places=3), percents, small, small, st.tuples(small, small), st.booleans())
+def test_discounts_minimums_and_credits_together_make_no_negative_total(used, percent, off, floor, grants, separate):
+    terms = {
+        "discounts": (discount(f"{percent} %", "a", separate=separate), discount(str(off), separate=not separate)),
+        "minimums": (minimum(str(floor), "a", "b"),),
+        "plan_minimum": floor,
+    }
+    prices = (price(linear("0.333"), id="a"), price(graduated(CASE_6_TIERS), id="b"), price(fixed("9.99"), id="c"))
+    tax = Tax(TaxStatus.TAXED, {"a": Decimal("0.2"), "b": Decimal("0.077"), "c": Decimal(0)})
+    given = (units(str(grants[0])), cash(str(grants[1])))
+    bill = billed(schedule(*prices, **terms), FEBRUARY, calls=str(used), grants=given, tax=tax)
+
+    paid = sum(draw.net_minor for draw in bill.draws)
+    assert bill.total().amount_minor >= max(0, int(floor * 100) - paid)
+    assert 0 <= bill.tax().amount_minor <= bill.total().amount_minor
+    assert all(draw.amount <= grant.balance for draw in bill.draws for grant in given if grant.id == draw.grant_id)
+
+
+@given(st.lists(quantities, min_size=2, max_size=2), st.integers(1, 30), st.decimals(0, 1000, places=2))
+def test_usage_and_commitments_of_a_split_period_differ_from_the_whole_by_rounding_alone(used, cut, committed):
+    border = f"2025-01-{cut + 1:02}"
+    calls = {"2025-01-01": str(used[0]), border: str(used[1])}
+    prices = (price(linear("0.37"), id="a"), price(linear("0"), id="b", commitment=Commitment(committed, Decimal(0))))
+    whole = billed(schedule(*prices), FEBRUARY, calls=calls).total()
+    first = billed(schedule(*prices, end=border), border, calls=calls).total()
+    second = billed(schedule(*prices, start=border), FEBRUARY, calls=calls).total()
+
+    # Each of the two prices is rounded once more.
+    assert abs((first + second - whole).amount_minor) <= 2
 
 
 def test_nothing_due_is_refused():

@@ -51,6 +51,12 @@ def test_case_40_the_balance_of_an_old_system_is_drawn_by_itself():
     assert bill.draws == (Draw("units", CreditUnit.METRIC, Decimal(1732), 17320, 0),)
 
 
+def test_case_65_what_a_grant_pays_comes_off_the_line():
+    bill = billed(schedule(price(fixed("1000"))), FEBRUARY, grants=(cash("300"),))
+
+    assert (bill.total(), credits_of(bill)) == (usd("700"), [-30000])
+
+
 def test_an_offset_line_says_units_and_rate():
     (_, line) = billed(schedule(price(linear("0.10"))), APRIL, calls="2000", grants=(units("1732"),)).lines()
 

@@ -26,7 +26,7 @@ def late(of, before, after, on=FEBRUARY, **given):
     return difference(billed(of, on, calls=before, **given), billed(of, on, calls=after, **given))
 
 
-def test_late_usage_becomes_a_difference_line():
+def test_case_63_late_usage_becomes_a_difference_line_of_its_own_period():
     found = late(contract(), "1000", "1500", tax=TAX)
     (line,) = found.lines
 

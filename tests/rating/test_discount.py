@@ -17,6 +17,7 @@ from rating.price import BillingType
 from tests.build import (
     billed,
     day,
+    days,
     discount,
     fixed,
     graduated,
@@ -60,6 +61,15 @@ def test_case_37_a_percentage_for_the_first_three_months(separate):
     off = discount("10 %", separate=separate, end="2025-04-01")
 
     assert paid(schedule(fee(), end="2025-06-01", discounts=(off,))) == ["450.00"] * 3 + ["500.00"] * 2
+
+
+def test_case_58_a_years_fee_and_its_discount_stand_in_one_group():
+    terms = {"billing_type": ADVANCE, "billing_frequency": Frequency.YEARLY}
+    contract = schedule(price(fixed("1200"), id="a", **terms), start="2024-07-01", discounts=(discount("10 %", "a"),))
+    (group,) = billed(contract, "2024-07-01").groups
+
+    assert [line.net_minor for line in group.lines] == [120000, -12000]
+    assert {line.service for line in group.lines} == {days("2024-07-01", "2025-07-01")}
 
 
 @EACH

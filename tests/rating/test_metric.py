@@ -112,3 +112,41 @@ def test_properties_are_read_exactly() -> None:
         "a": Decimal("0.1"),
         "b": 123456789012345678901234567890,
     }
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        ((), ""),
+        ((None,), ""),
+        (("",), ""),
+        (("eu",), "eu"),
+        (("eu", "small"), "eu / small"),
+        (("eu", None), "eu / "),
+        ((None, "small"), " / small"),
+        ((None, None), ""),
+    ],
+)
+def test_a_group_has_a_name(texts, name):
+    assert metric.group_name(texts) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        pytest.param(counting(), 1, id="COUNT"),
+        pytest.param(counting(Aggregation.SUM, of="amount"), Decimal(500), id="SUM"),
+        pytest.param(counting(Aggregation.UNIQUE, of="method"), "bank_transfer", id="UNIQUE"),
+        pytest.param(counting(Aggregation.SUM, of="amount", method=["card_payment"]), None, id="filtered out"),
+        pytest.param(counting(method=["Bank_Transfer"]), None, id="case matters"),
+    ],
+)
+def test_case_70_what_each_metric_takes_of_an_event(one: Metric, expected: Counted | None) -> None:
+    assert metric.counted(one, {"amount": 500, "currency": "GBP", "method": "bank_transfer"}) == expected
+
+
+@pytest.mark.parametrize(("channel", "counts"), [("push", 1), ("text", None), ("email", None), (None, 1)])
+def test_case_71_a_negated_filter_takes_all_but_its_values(channel: str | None, counts: Counted | None) -> None:
+    one = counting(not_channels=["text", "email"])
+
+    assert metric.counted(one, {"channels": channel}) == counts

@@ -10,6 +10,7 @@ from rating.error import MissingUsage
 from rating.needs import Needs
 from rating.period import Frequency
 from rating.price import BillingType
+from rating.schedule import charges_due
 from rating.seat import SeatKey
 from rating.usage import Usage, UsageKey
 from tests.build import billed, day, days, fixed, graduated, linear, month, price, schedule, seats, usd, volume
@@ -34,6 +35,7 @@ def test_every_question_is_asked_once():
 
     assert needs(contract, FEBRUARY) == Needs(
         currency="USD",
+        charges=charges_due(contract, FEBRUARY),
         usage=(calls, payments),
         by_group=(calls,),
         by_event=(payments,),
@@ -64,6 +66,16 @@ def test_on_demand_asks_for_the_day_and_the_phase():
     )
 
 
+def test_additional_seats_ask_for_the_balances_since_their_base_began():
+    structure = seats("365", overages="MONTHLY")
+    terms = {"billing_type": BillingType.IN_ADVANCE, "billing_frequency": Frequency.YEARLY}
+    contract = schedule(price(structure, **terms), start="2025-01-15", anchor_day=15)
+
+    # In advance the first day alone is read.
+    assert needs(contract, day("2025-01-15")).seats == (SeatKey("seats", days("2025-01-15", "2025-01-16")),)
+    assert needs(contract, day("2025-04-15")).seats == (SeatKey("seats", days("2025-01-15", "2025-04-15")),)
+
+
 # Roll-up
 
 
@@ -89,14 +101,25 @@ def test_case_35_the_breakdown_is_told_once():
 
 def test_groups_and_events_are_rolled_up_if_every_child_has_them():
     with_details = {
-        name: Usage(Decimal(3), 2, 1, groups={"eu": Decimal(3)}, amounts={Decimal(1): 1, Decimal(2): 1})
+        name: Usage(
+            *(Decimal(3), 2, 1),
+            groups={"eu": Decimal(3)},
+            group_events={"eu": 2},
+            amounts={Decimal(1): 1, Decimal(2): 1},
+        )
         for name in "xy"
     }
     found = usage.rolled_up(with_details)
 
     assert (found.quantity, found.event_count) == (6, 4)
-    assert (found.groups, found.amounts) == ({"eu": 6}, {1: 2, 2: 2})
+    assert (found.groups, found.group_events, found.amounts) == ({"eu": 6}, {"eu": 4}, {1: 2, 2: 2})
     assert usage.rolled_up(with_details | CHILDREN).groups is None
+
+
+def test_what_was_counted_over_all_of_them_together_is_not_summed():
+    found = usage.rolled_up(CHILDREN, as_one=Usage(Decimal(100), 3, 1))
+
+    assert (found.quantity, found.event_count, found.customers) == (100, 3, {"x": 80, "y": 45})
 
 
 def test_a_roll_up_of_nobody_is_refused():

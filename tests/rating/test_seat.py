@@ -289,3 +289,27 @@ def test_in_advance_and_overage_together_are_what_arrears_would_be(history, cont
 
 def test_balances_read_like_statements():
     assert balances("2025-01-01 100, 2025-01-18 127")[1] == SeatChange(day("2025-01-18"), 127)
+
+
+def test_a_day_that_changes_after_midnight_begins_with_the_balance_before():
+    events = [(datetime(2025, 3, 1, tzinfo=UTC), 10)]
+    events += [(datetime(2025, 4, 1, 9, tzinfo=UTC), 4), (datetime(2025, 4, 1, 10, tzinfo=UTC), 5)]
+    events += [(datetime(2025, 4, 2, tzinfo=UTC), 3)]
+    found = seat.changes(events, ZoneInfo("UTC"))
+
+    assert found == balances("2025-03-01 10, 2025-04-01 10, 2025-04-01 4, 2025-04-01 5, 2025-04-02 3")
+
+
+@pytest.mark.parametrize(
+    ("removed", "total"),
+    [
+        pytest.param(datetime(2025, 3, 31, 23, 59, 59, 999999, tzinfo=UTC), "60", id="before the month"),
+        pytest.param(datetime(2025, 4, 1, tzinfo=UTC), "60", id="as it begins"),
+        pytest.param(datetime(2025, 4, 1, 0, 0, 0, 1, tzinfo=UTC), "150", id="after that"),
+    ],
+)
+def test_seats_that_were_there_when_the_month_began_are_of_its_maximum(removed, total):
+    events = [(datetime(2025, 1, 1, tzinfo=UTC), 10), (removed, 4)]
+    history = ", ".join(f"{one.on} {one.total}" for one in seat.changes(events, ZoneInfo("UTC")))
+
+    assert billed(monthly(strategy="USE_MAXIMUM"), MAY, seats=history).total() == usd(total)

@@ -269,10 +269,20 @@ def test_on_demand_days_add_up_to_the_phase(structure, expected):
     assert totals(contract, ["2025-01-11", "2025-01-12"], calls=used) == expected
 
 
-@pytest.mark.parametrize("structure", [package("250 @ 10"), volume("then 1"), graduated("then 1")])
+BEGIN_AT_ZERO = pytest.mark.parametrize("structure", [package("250 @ 10"), volume("then 1"), graduated("then 1")])
+
+
+@BEGIN_AT_ZERO
 def test_what_begins_at_zero_has_no_price_for_less(structure):
     with pytest.raises(NegativeUsage):
         billed(schedule(price(structure)), FEBRUARY, calls="-1")
+
+
+@BEGIN_AT_ZERO
+def test_nor_has_what_was_less_before(structure):
+    contract = schedule(price(structure, billing_frequency=Frequency.ON_DEMAND))
+    with pytest.raises(NegativeUsage):
+        billed(contract, "2025-01-12", calls={"2025-01-10": "-1", "2025-01-11": "9"})
 
 
 @pytest.mark.parametrize(("billing_type", "on"), [("IN_ADVANCE", "2025-01-10"), ("IN_ARREARS", FEBRUARY)])

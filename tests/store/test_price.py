@@ -9,12 +9,13 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from rating.price import Structure
-from store import price, product
+from store import price, product, seat_metric
 from store.account import Principal
 from store.db import Connection, Pool
-from store.error import NotFound, PriceInUse, ProductArchived
+from store.error import NotFound, PriceInUse, ProductArchived, SeatMetricInUse
 from store.price import StoredPrice
-from tests.build import fixed, graduated
+from store.seat_metric import SeatMetric
+from tests.build import fixed, graduated, seats
 from tests.store.rows import kept_price, priced
 
 NOW = datetime(2025, 3, 10, 12, tzinfo=UTC)
@@ -81,6 +82,29 @@ async def test_deleting_waits_for_a_schedule_that_is_taking_the_price(pool: Pool
 
         with pytest.raises(PriceInUse):
             await deletion
+
+
+async def test_deleting_a_seat_metric_waits_for_a_price_that_is_being_made(pool: Pool, account: Principal) -> None:
+    admin = SeatMetric(id=uuid7(), seat_type="admin", label="A", description=None, created_at=NOW, updated_at=NOW)
+    async with pool.acquire() as maker, pool.acquire() as deleter:
+        await seat_metric.create(maker, account.account, metric=admin)
+        made = await kept_price(maker, account)
+        async with maker.transaction():
+            await seat_metric.hold(maker, account.account, metric=admin.id)
+            deletion = asyncio.create_task(seat_metric_deleted(deleter, account, admin))
+            await until_waiting(maker)
+            by_seats = priced(UUID(made.terms.product_id), seats("15", metric=str(admin.id)))
+            await price.create(maker, account.account, price=by_seats)
+
+        with pytest.raises(SeatMetricInUse):
+            await deletion
+
+        assert await seat_metric.get(maker, account.account, metric=admin.id) == admin
+
+
+async def seat_metric_deleted(conn: Connection, account: Principal, made: SeatMetric) -> SeatMetric:
+    async with conn.transaction():
+        return await seat_metric.delete(conn, account.account, metric=made.id, now=NOW)
 
 
 async def deleted(conn: Connection, account: Principal, made: StoredPrice) -> StoredPrice:

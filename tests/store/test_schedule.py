@@ -7,12 +7,14 @@ import msgspec
 import pytest
 from uuid_utils.compat import uuid7
 
-from store import schedule
+from rating.period import Period
+from store import progress, schedule
 from store.account import Principal
 from store.db import Connection
 from store.error import NotFound
 from store.price import StoredPrice
-from store.schedule import Billed, BillingSchedule, Status
+from store.progress import Billed
+from store.schedule import BillingSchedule, Status
 from tests.build import day
 from tests.store.rows import kept_schedule
 
@@ -100,9 +102,10 @@ async def test_a_schedule_knows_how_far_it_is_billed(conn: Connection, account: 
     for bill_date, is_live in (("2025-02-01", True), ("2025-03-01", True)):
         await bill(conn, account, made, fee, bill_date=day(bill_date), is_live=is_live)
 
-    found = await schedule.billed(conn, account.account, schedule=made)
+    found = await progress.billed(conn, account.account, schedule=made)
 
-    assert found == Billed(date(2025, 3, 1), frozenset({fee.id}))
+    periods = [Period(day("2025-01-04"), day("2025-02-01")), Period(day("2025-02-01"), day("2025-03-01"))]
+    assert found == Billed(date(2025, 3, 1), tuple((fee.id, one) for one in periods))
     assert (await schedule.get(conn, account.account, schedule=made.id, today=TODAY)).last_invoice is not None
 
 
@@ -110,9 +113,9 @@ async def test_what_was_taken_back_is_not_billed_to_the_end(conn: Connection, ac
     made, fee = await kept_schedule(conn, account, end="2025-02-28")
     await bill(conn, account, made, fee, bill_date=date(2025, 3, 1), is_live=False)
 
-    found = await schedule.billed(conn, account.account, schedule=made)
+    found = await progress.billed(conn, account.account, schedule=made)
 
-    assert found.prices_to_end == frozenset()
+    assert found == Billed(date(2025, 3, 1), ())
 
 
 async def bill(

@@ -10,7 +10,7 @@ from store import alias, seat
 from store.account import Principal
 from store.customer import Customer
 from store.db import Connection
-from store.seat import SeatEvent
+from store.seat import Question, SeatEvent
 from tests.store import rows
 from tests.usage import NOW, at
 
@@ -34,11 +34,12 @@ async def report(
         await seat.put(conn, account.account, event=event)
 
 
-async def changes(conn: Connection, account: Principal, customer: UUID, *seat_types: str) -> list[tuple[str, int]]:
+async def changes(
+    conn: Connection, account: Principal, customer: UUID, seat_type: str = "admin"
+) -> list[tuple[str, int]]:
     """The changes of March, with instants as text."""
-    wanted = seat_types or ("admin",)
-    found = await seat.changes(conn, account.account, customers=[customer], seat_types=wanted, start=START, end=END)
-    return [(shown(instant), total) for instant, total in found[customer, wanted[0]]]
+    [found] = await seat.changes(conn, account.account, [Question((customer,), seat_type, START, END)])
+    return [(shown(instant), total) for instant, total in found]
 
 
 def shown(instant: datetime) -> str:
@@ -96,7 +97,7 @@ async def test_aliases_add_up_and_types_stand_apart(conn: Connection, account: P
 
     # 10, then 10 + 2, then 8 + 4, which is no change, then 8 + 4 + 1.
     assert await changes(conn, account, acme.id) == [("03-01T00:00", 10), ("03-05T00:00", 12), ("03-07T00:00", 13)]
-    assert await changes(conn, account, acme.id, "viewer", "admin") == [("03-01T00:00", 0), ("03-07T00:00", 99)]
+    assert await changes(conn, account, acme.id, "viewer") == [("03-01T00:00", 0), ("03-07T00:00", 99)]
 
 
 async def test_an_alias_counts_while_it_is_the_customers(conn: Connection, account: Principal, acme: Customer) -> None:
@@ -111,23 +112,37 @@ async def test_an_alias_counts_while_it_is_the_customers(conn: Connection, accou
     assert await changes(conn, account, other.id) == [("03-01T00:00", 0), ("03-10T00:00", 10), ("03-20T00:00", 20)]
 
 
-async def test_one_query_answers_for_many(conn: Connection, account: Principal, acme: Customer) -> None:
+async def test_one_query_answers_for_many_bills_each_with_its_range(
+    conn: Connection, account: Principal, acme: Customer
+) -> None:
     other = await rows.kept_customer(conn, account, "beta")
     await report(conn, account, 3, "2025-03-02T00:00")
     await report(conn, account, 4, "2025-03-03T00:00", of="beta", seat_type="viewer")
+    await report(conn, account, 5, "2025-04-01T00:00")
+    asked = [
+        Question((acme.id,), "admin", START, END),
+        Question((acme.id,), "viewer", START, END),
+        Question((other.id,), "viewer", START, END),
+        Question((acme.id,), "admin", END, at("2025-05-01")),
+        Question((), "admin", START, END),
+    ]
 
-    found = await seat.changes(
-        conn,
-        account.account,
-        customers=[acme.id, other.id],
-        seat_types=["admin", "viewer"],
-        start=START,
-        end=END,
-    )
+    found = await seat.changes(conn, account.account, asked)
 
-    assert {key: [total for _, total in changes] for key, changes in found.items()} == {
-        (acme.id, "admin"): [0, 3],
-        (acme.id, "viewer"): [0],
-        (other.id, "admin"): [0],
-        (other.id, "viewer"): [0, 4],
-    }
+    assert [[total for _, total in some] for some in found] == [[0, 3], [0], [0, 4], [5], [0]]
+    assert await seat.changes(conn, account.account, []) == []
+
+
+async def test_the_seats_of_several_customers_add_up(conn: Connection, account: Principal, acme: Customer) -> None:
+    child = await rows.kept_customer(conn, account, "child")
+    await report(conn, account, 10, "2025-02-01T00:00")
+    await report(conn, account, 2, "2025-03-05T00:00", of="child")
+    await report(conn, account, 11, "2025-03-06T00:00")
+
+    [found] = await seat.changes(conn, account.account, [Question((acme.id, child.id), "admin", START, END)])
+
+    assert [(shown(instant), total) for instant, total in found] == [
+        ("03-01T00:00", 10),
+        ("03-05T00:00", 12),
+        ("03-06T00:00", 13),
+    ]
