@@ -9,13 +9,15 @@ Where only CloudEvents are read, application/json is one of them, or an array.
 """
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from meter import cloud_event, event
 from meter.diagnosis import UNREADABLE
 from meter.error import BatchTooLarge, EmptyBatch, MalformedJson, UnsupportedMedia
-from meter.event import Event
+from meter.event import Event, Wire
 
 EVENTS_MAX = 10_000
 
@@ -24,13 +26,13 @@ class Language(msgspec.Struct, frozen=True):
     """How one event is read."""
 
     decode: Callable[..., Event]
-    sender_id: Callable[[bytes | msgspec.Raw], str | None]
+    sender_id: Callable[[Any], str | None]
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """A body, opened: its events, not read yet. One event is answered in another way than a batch of one."""
+    """A body, opened: its events, not checked yet. One event is answered in another way than a batch of one."""
 
-    parts: Sequence[bytes | msgspec.Raw]
+    parts: Sequence[bytes | msgspec.Raw | Wire]
     is_batch: bool
     language: Language
 
@@ -52,6 +54,9 @@ def open_(body: bytes, content_type: str, *, is_cloud: bool) -> Letter:
             return Letter(_array(body), is_batch=True, language=_CLOUD)
     language = _CLOUD if is_cloud else _OURS
     if body.lstrip(b" \t\r\n").startswith(b"["):
+        if not is_cloud and (wires := event.decode_all(body)):
+            _check_count(len(wires))
+            return Letter(wires, is_batch=True, language=_READ)
         return Letter(_array(body), is_batch=True, language=language)
     return Letter([body], is_batch=False, language=language)
 
@@ -81,5 +86,6 @@ def _check_count(count: int) -> None:
 _CLOUD_TYPES = frozenset({"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"})
 _TYPES = _CLOUD_TYPES | {"application/x-ndjson"}
 _OURS = Language(event.decode, event.sender_id)
+_READ = Language(event.take, attrgetter("customer_event_id"))
 _CLOUD = Language(cloud_event.decode, cloud_event.sender_id)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])

@@ -11,6 +11,10 @@ import re
 from hashlib import blake2b
 from uuid import UUID
 
+from xxhash import xxh3_64_intdigest
+
+# Makes a number without a sign one with a sign.
+_HALF = 1 << 63
 _OWN_KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-79a-f][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _HASHED_KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -43,9 +47,9 @@ def public_id(key_: bytes) -> UUID:
     return UUID(bytes=key_)
 
 
-def digest(*, alias: str, event_type: str, timestamp: int | None, properties: bytes) -> int:
+def digest(alias: str, event_type: str, timestamp: int | None, properties: bytes) -> int:
     """The content as a signed 64-bit number. Without a timestamp of the sender's, a plain retry is the same event."""
     # Neither alias nor type can contain a zero, so the parts cannot run into each other.
     content = f"{alias}\0{event_type}\0{'' if timestamp is None else timestamp}\0".encode() + properties
-    # 0 stands for a cancellation.
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big", signed=True) or 1
+    # No cryptographic hash: it only tells apart what one sender says of one id, and costs a fifth. 0 is a cancellation.
+    return xxh3_64_intdigest(content) - _HALF or 1

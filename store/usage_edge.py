@@ -5,7 +5,8 @@
 Whoever asks "until now" asks for a part of the quarter hour that runs, and of a large customer that part may hold
 millions of events, while what lies between now and its end holds none, or what a clock that is ahead has sent. So the
 rest of the quarter hour is looked at first. Where it is empty the counter of the whole quarter hour is the answer;
-where it holds a few events a metric that adds up is the counter without them. What remains is read event by event.
+where it holds a few events a metric that adds up is the counter without them. What remains is read event by event; so
+is what lies before the raw events that are kept, or refused.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ import asyncpg
 import msgspec
 
 from rating.metric import Aggregation
-from store import bucket
+from store import bucket, partition
 from store.db import Connection
 from store.part import Part, Parts
 
@@ -47,14 +48,17 @@ async def settle(conn: Connection, account: int, parts: Parts) -> list[tuple[Par
     columns = ([row[column] for row in rests] for column in range(4))
     for row in await conn.fetch(_RESTS, account, *columns, REST_EVENTS_MAX + 1):
         found[row["place"]].append(row)
+    kept = await partition.kept_from(conn)
     edges, parts.edges = parts.edges, []
     taken: list[tuple[Part, asyncpg.Record]] = []
     for place, edge in enumerate(edges):
         rest = [row for row in found[place] if row["state"] == "live" and row["event_type"] == edge.metric.event_type]
-        if len(found[place]) > REST_EVENTS_MAX or (rest and edge.metric.aggregation not in _ADDS_UP):
+        slot = bucket.slot_until(edge.start)
+        is_whole = kept is None or bucket.slot_start(slot) >= kept
+        is_clear = len(found[place]) <= REST_EVENTS_MAX and (not rest or edge.metric.aggregation in _ADDS_UP)
+        if not is_whole or not is_clear:
             parts.edges.append(edge)
             continue
-        slot = bucket.slot_until(edge.start)
         whole = msgspec.structs.replace(edge, start=slot, end=slot + 1)
         parts.slots.append(whole)
         if edge.metric.aggregation is Aggregation.UNIQUE:

@@ -10,6 +10,7 @@ from itertools import count
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import msgspec
 
 from store import db
 
@@ -68,6 +69,27 @@ _SETTINGS = (
 )
 
 
+_TABLES = "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' order by 1"
+
+
+class Template(msgspec.Struct, frozen=True):
+    """What a fresh database looks like: its shape, and by table, as JSON, the rows that migrations put there."""
+
+    shape: list[str]
+    rows: dict[str, str]
+
+
+async def read_template(url: str) -> Template:
+    conn = await asyncpg.connect(url)
+    try:
+        names = [row["relname"] for row in await conn.fetch(_TABLES)]
+        rows = {name: await conn.fetchval(f"select json_agg({name}) from {name}") for name in names}
+        del rows["alembic_version"]
+        return Template(await conn.fetchval(_SHAPE), {name: found for name, found in rows.items() if found})
+    finally:
+        await conn.close()
+
+
 class Databases:
     """The databases of one worker process: as many as its tests used at the same time."""
 
@@ -78,7 +100,7 @@ class Databases:
         self._free: list[str] = []
         # A connection costs as much as emptying; a test that asks who is connected sees this one.
         self._janitors: dict[str, asyncpg.Connection] = {}
-        self._shape: list[str] | None = None
+        self._fresh: Template | None = None
 
     async def take(self) -> str:
         if self._free:
@@ -106,21 +128,16 @@ class Databases:
             janitor = self._janitors[name]
             await self._admin.execute(_HANG_UP, name, janitor.get_server_pid())
             await janitor.execute(_EMPTY)
+            self._fresh = self._fresh or await read_template(url_of(self._url, self._template))
+            for table, rows in self._fresh.rows.items():
+                await janitor.execute(
+                    f"insert into {table} select * from json_populate_recordset(null::{table}, $1)", rows
+                )
             shape = await janitor.fetchval(_SHAPE)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             # Whatever the test did to it, the next one gets another.
             return False
-        if self._shape is None:
-            self._shape = await self._shape_of_template()
-        return shape == self._shape and not await self._admin.fetchval(_SETTINGS, name)
-
-    async def _shape_of_template(self) -> list[str]:
-        conn = await asyncpg.connect(url_of(self._url, self._template))
-        try:
-            found: list[str] = await conn.fetchval(_SHAPE)
-        finally:
-            await conn.close()
-        return found
+        return shape == self._fresh.shape and not await self._admin.fetchval(_SETTINGS, name)
 
 
 def url_of(url: str, database: str) -> str:

@@ -12,7 +12,12 @@ import pytest
 from store import db, stream_position
 
 NAME = "events:{0}"
-COPYING = "select exists (select from pg_stat_activity where state = 'active' and wait_event = 'ClientRead')"
+COPYING = """
+select exists (
+    select from pg_stat_activity
+    where datname = current_database() and state = 'active' and wait_event = 'ClientRead' and query ilike 'copy%'
+)
+"""
 
 
 @pytest.fixture
