@@ -166,8 +166,56 @@ def encode_block(events: Block) -> bytes:
 
 
 def join(blocks: Sequence[bytes]) -> bytes:
-    """Encoded blocks as one entry, without encoding them again."""
-    return _ENCODER.encode([msgspec.Raw(one) for one in blocks])
+    """Encoded blocks as one entry.
+
+    Large ones go in as they are. Small ones, of requests with an event or a few, become one block with their neighbours
+    of the same account: a block of its own would cost the aggregator more than what is in it.
+    """
+    if len(blocks) == 1:
+        return _ENCODER.encode([msgspec.Raw(blocks[0])])
+    joined: list[Block | msgspec.Raw] = []
+    small: list[Block] = []
+    for one in blocks:
+        if len(one) > _SMALL_BYTES:
+            joined += [*_merged(small), msgspec.Raw(one)]
+            small = []
+            continue
+        read = _BLOCK_DECODER.decode(one)
+        if small and (read.account != small[0].account or len(small) == _MERGED_MAX):
+            joined += _merged(small)
+            small = []
+        small.append(read)
+    return _ENCODER.encode([*joined, *_merged(small)])
+
+
+def _merged(blocks: Sequence[Block]) -> list[Block]:
+    """Blocks of one account as one, received when the first of them was."""
+    if len(blocks) < 2:
+        return list(blocks)
+    ids: dict[int, str] = {}
+    untimed: list[int] = []
+    events = 0
+    for one in blocks:
+        ids |= {events + place: id_ for place, id_ in one.ids.items()}
+        untimed += [events + place for place in one.untimed]
+        events += len(one)
+    alias_names, packed_aliases = _places([one.alias_names[place] for one in blocks for place in one.alias_places])
+    type_names, packed_types = _places([one.type_names[place] for one in blocks for place in one.type_places])
+    whole = Block(
+        account=blocks[0].account,
+        received_at=blocks[0].received_at,
+        keys=b"".join([one.keys for one in blocks]),
+        packed_digests=b"".join([one.packed_digests for one in blocks]),
+        ids=ids,
+        alias_names=alias_names,
+        packed_aliases=packed_aliases,
+        type_names=type_names,
+        packed_types=packed_types,
+        packed_timestamps=b"".join([one.packed_timestamps for one in blocks]),
+        untimed=untimed,
+        properties=[text for one in blocks for text in one.properties],
+    )
+    return [whole]
 
 
 def decode(entry: bytes) -> list[Block]:
@@ -180,3 +228,7 @@ def decode(entry: bytes) -> list[Block]:
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[Block])
+_BLOCK_DECODER = msgspec.msgpack.Decoder(Block)
+_SMALL_BYTES = 2_048
+# A small block has at most 60 events, so a place still fits into its 2 bytes.
+_MERGED_MAX = 1_000

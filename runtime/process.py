@@ -10,6 +10,7 @@ after the bound is cancelled: the transaction rolls back, and the next start doe
 
 import asyncio
 import contextlib
+import gc
 import random
 import signal
 import traceback
@@ -28,6 +29,7 @@ Main: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 _BACKOFF_SECONDS_MIN = 0.2
 _BACKOFF_SECONDS_MAX = 15.0
+_OBJECTS_BETWEEN_LOOKS = 100_000
 # After a cancellation only the closing of connections is left.
 _CLEAN_UP_SECONDS = 0.5
 
@@ -57,6 +59,11 @@ async def serve(
 
 def run(main: Main, *, stop_seconds: float) -> None:
     """Run `main` to its end on uvloop; its error, if it has one, comes out as it is."""
+    # What is loaded stays; of the rest hardly anything is part of a cycle, and looking for cycles in a batch of events
+    # costs a fifth of the time that it takes to count it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS, *gc.get_threshold()[1:])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_stopped(main, stop_seconds))
 

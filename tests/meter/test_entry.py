@@ -19,10 +19,48 @@ def block(*ids: str, account: int = 1) -> Block:
     return entry.block(events, account=account, received_at=received_at)
 
 
+def joined(*blocks: Block) -> list[Block]:
+    return entry.decode(entry.join([entry.encode_block(one) for one in blocks]))
+
+
 def test_joined_blocks_come_out_in_their_order() -> None:
     blocks = [block("a", "b"), block("c", account=2)]
 
-    assert entry.decode(entry.join([entry.encode_block(one) for one in blocks])) == blocks
+    assert joined(*blocks) == blocks
+
+
+def test_small_neighbours_of_one_account_become_one_block() -> None:
+    own = str(uuid7())
+    large = block(*map(str, range(100)))
+    one, two, three = block("a", own), block("b"), block("c", account=2)
+
+    merged, *others = joined(one, two, three, large, block("d"), block("e"))
+
+    assert others == [three, large, *joined(block("d"), block("e"))]
+    assert len(merged) == 3
+    assert merged.ids == {0: "a", 2: "b"}
+    assert [entry.cut(merged, 0, 2), entry.cut(merged, 2, 3)] == [one, two]
+
+
+def test_a_merged_block_knows_which_events_have_no_timestamp_and_whose_they_are() -> None:
+    received_at = event.microseconds(NOW)
+    bodies = [called("a"), called("b", when="", alias="beta"), called("c", alias="gamma", when=""), called("d")]
+    events = [event.decode(msgspec.json.encode(one), received_at=received_at, new_id=uuid7) for one in bodies]
+    blocks = [entry.block([one], account=1, received_at=received_at) for one in events]
+
+    [merged] = joined(*blocks)
+
+    assert merged == entry.block(events, account=1, received_at=received_at)
+    assert merged.untimed == [1, 2]
+
+
+def test_a_block_is_never_merged_beyond_what_its_places_can_count() -> None:
+    blocks = [block(str(number)) for number in range(2_500)]
+
+    found = joined(*blocks)
+
+    assert [len(one) for one in found] == [1_000, 1_000, 500]
+    assert [id_ for one in found for id_ in one.ids.values()] == [str(number) for number in range(2_500)]
 
 
 def test_an_id_that_is_its_own_key_is_not_kept_twice() -> None:

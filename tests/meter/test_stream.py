@@ -9,13 +9,27 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from meter import stream
+from meter import entry, stream
 from meter.error import StreamFull, StreamUnavailable
 from meter.stream import Limit, Promises, Stream
 from runtime import embedded
 from runtime.server import Server
 
 NAME = "events:{0}"
+BLOCK = entry.encode_block(
+    entry.pack(
+        account=1,
+        received_at=0,
+        keys=bytes(16),
+        digests=[1],
+        ids={},
+        aliases=["acme"],
+        types=["call"],
+        timestamps=[0],
+        untimed=[],
+        properties=[b"{}"],
+    )
+)
 UNBOUNDED = Limit(entries_max=1 << 40, bytes_max=1 << 50)
 
 
@@ -34,22 +48,22 @@ async def own_server(tmp_path: Path) -> AsyncIterator[Server]:
 async def test_requests_that_wait_together_share_one_entry(redis: Redis) -> None:
     to = writing(redis)
 
-    ids = await asyncio.gather(*(to.append(b"\x01") for _ in range(100)))
+    ids = await asyncio.gather(*(to.append(BLOCK) for _ in range(100)))
 
     assert len(set(ids)) == await redis.xlen(NAME) == 1
 
 
 async def test_an_entry_is_bounded(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "ENTRY_BYTES_MAX", 3)
+    monkeypatch.setattr(stream, "ENTRY_BYTES_MAX", 3 * len(BLOCK))
     to = writing(redis)
 
-    await asyncio.gather(*(to.append(b"\x01") for _ in range(10)))
+    await asyncio.gather(*(to.append(BLOCK) for _ in range(10)))
 
     assert await redis.xlen(NAME) == 4
 
 
 async def test_a_block_larger_than_an_entry_gets_one_of_its_own(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "ENTRY_BYTES_MAX", 3)
+    monkeypatch.setattr(stream, "ENTRY_BYTES_MAX", 3 * len(BLOCK))
 
     await writing(redis).append(b"\xc4\x04abcd")
 
@@ -168,8 +182,8 @@ async def test_a_writer_goes_on_after_an_outage(own_server: Server) -> None:
 
 async def test_a_caller_who_leaves_takes_nobody_along(redis: Redis) -> None:
     to = writing(redis)
-    leaving = asyncio.create_task(to.append(b"\x01"))
-    staying = asyncio.create_task(to.append(b"\x02"))
+    leaving = asyncio.create_task(to.append(BLOCK))
+    staying = asyncio.create_task(to.append(BLOCK))
     await asyncio.sleep(0)
     leaving.cancel()
 
