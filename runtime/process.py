@@ -1,8 +1,8 @@
 """How a process lives: `run` gives it signals and an end, `serve` repeats a loop's step.
 
 A loop is a `step()` that does one bounded batch and answers how much it did. `serve` repeats it until `stop` is set: at
-once while there is work, else after the wake-up or the idle time. A failing step is logged once, and the next attempt
-waits longer each time, with jitter, so that many processes do not come back at the same moment.
+once while there is much to do, else after the wake-up or the idle time. A failing step is logged once, and the next
+attempt waits longer each time, with jitter, so that many processes do not come back at the same moment.
 
 SIGTERM, SIGINT and a hung-up terminal set `stop`; what is in the middle of a batch finishes it. What has not finished
 after the bound is cancelled: the transaction rolls back, and the next start does it again.
@@ -35,9 +35,15 @@ _CLEAN_UP_SECONDS = 0.5
 
 
 async def serve(
-    step: Step, stop: asyncio.Event, *, name: str, idle_seconds: float, wake: asyncio.Event | None = None
+    step: Step,
+    stop: asyncio.Event,
+    *,
+    name: str,
+    idle_seconds: float,
+    full: int = 1,
+    wake: asyncio.Event | None = None,
 ) -> None:
-    """Repeat `step` until `stop`; `wake` ends an idle wait early."""
+    """Repeat `step` until `stop`: at once if it did at least `full`, else after the idle time, which `wake` ends early."""
     failures = 0
     while not stop.is_set():
         try:
@@ -51,7 +57,7 @@ async def serve(
             await wait_for_any(stop, seconds=seconds)
             continue
         failures = 0
-        if not done:
+        if done < full:
             await wait_for_any(stop, *([wake] if wake else []), seconds=idle_seconds)
             if wake:
                 wake.clear()
