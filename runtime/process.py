@@ -43,7 +43,7 @@ async def serve(
     full: int = 1,
     wake: asyncio.Event | None = None,
 ) -> None:
-    """Repeat `step` until `stop`: at once if it did at least `full`, else after the idle time, which `wake` ends early."""
+    """Repeat `step` until `stop`: at once if it did at least `full`, else after the idle time; `wake` ends it."""
     failures = 0
     while not stop.is_set():
         try:
