@@ -16,6 +16,7 @@ from rating import metric, number
 from rating.metric import Aggregation, Counted, Metric, Properties
 from store import counter
 from store.bucket import SLOT_MICROSECONDS
+from store.cell import add
 from store.counter import Deltas
 
 Rules: TypeAlias = "Mapping[str, tuple[Rule, ...]]"
@@ -166,7 +167,7 @@ def _add(deltas: Deltas, rule: Rule, account: int, cells: Mapping[_Place, Sequen
         cell[0] += sign * events
         if rule.is_sum:
             # Not even a sign with an operator: that would round as well.
-            cell[1] = counter.add(cell[1], total) if sign > 0 else number.subtract(cell[1], total)
+            cell[1] = add(cell[1], total) if sign > 0 else number.subtract(cell[1], total)
 
 
 def _add_members(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import asyncpg
 
 import store
+from store import cell
 from store.db import Connection
 
 FIRST_WORDS = {"select", "insert", "update", "delete", "with"}
@@ -21,6 +22,7 @@ def statements() -> Iterator[tuple[str, str]]:
 
 
 async def test_every_statement_can_be_prepared(conn: Connection) -> None:
+    await conn.execute(cell.STAGE)
     refused = {}
     for name, statement in statements():
         try:

@@ -1,0 +1,167 @@
+"""Cells: the counters of quarter hours and of days.
+
+    cell    (account, metric, alias, slot, group) -> [events, total]   total: None where nothing is summed
+
+    merge(conn, cells, zones=)    adds differences to quarter hours, and to the days that they belong to
+
+Few cells travel as arrays. Many go by COPY through a table of the session, from which Postgres puts days together by
+itself: an array costs ten times as much for each of its elements. Either way rows are touched in the order of their
+keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from io import BytesIO
+from struct import Struct
+from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
+
+from rating import number
+from store import bucket
+from store.db import Connection
+
+Sum: TypeAlias = int | Decimal
+# The group is 0 where nothing is grouped, else its text until it is interned, and its number from then on.
+Key: TypeAlias = tuple[int, int, int, int, Any]
+Cells: TypeAlias = Mapping[Key, list[Any]]
+
+_FEW = 500
+
+# Adds to quarter hours, by the primary key; only columns outside of it change, so updates stay on their page.
+_MERGE_SLOTS = """
+insert into usage_slot (account, metric, alias, slot, group_no, events, total)
+select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::bigint[],
+    $7::numeric[])
+on conflict (account, metric, alias, slot, group_no) do update
+set events = usage_slot.events + excluded.events, total = usage_slot.total + excluded.total
+"""
+# The same by day.
+_MERGE_DAYS = """
+insert into usage_day (account, metric, alias, day, group_no, events, total)
+select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[], $5::integer[], $6::bigint[],
+    $7::numeric[])
+on conflict (account, metric, alias, day, group_no) do update
+set events = usage_day.events + excluded.events, total = usage_day.total + excluded.total
+"""
+
+# Where many differences wait, for the rest of the transaction. Totals are texts: their binary form is ours to build.
+STAGE = """
+create temp table if not exists cell_difference (
+    account integer, metric integer, alias integer, slot integer, day date, group_no integer, events bigint, total text
+) on commit delete rows
+"""
+_STAGED = ("account", "metric", "alias", "slot", "day", "group_no", "events", "total")
+# The same two from there, sorted by the primary key.
+_MERGE_STAGED_SLOTS = """
+insert into usage_slot (account, metric, alias, slot, group_no, events, total)
+select account, metric, alias, slot, group_no, events, total::numeric from pg_temp.cell_difference
+order by account, metric, alias, slot, group_no
+on conflict (account, metric, alias, slot, group_no) do update
+set events = usage_slot.events + excluded.events, total = usage_slot.total + excluded.total
+"""
+_MERGE_STAGED_DAYS = """
+insert into usage_day (account, metric, alias, day, group_no, events, total)
+select account, metric, alias, day, group_no, sum(events)::bigint, sum(total::numeric) from pg_temp.cell_difference
+group by account, metric, alias, day, group_no
+order by account, metric, alias, day, group_no
+on conflict (account, metric, alias, day, group_no) do update
+set events = usage_day.events + excluded.events, total = usage_day.total + excluded.total
+"""
+
+# After something was taken back: what stands for no event any more, by the primary key.
+_DROP_SLOTS = """
+delete from usage_slot
+using unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[])
+    as old (account, metric, alias, slot, group_no)
+where (usage_slot.account, usage_slot.metric, usage_slot.alias, usage_slot.slot, usage_slot.group_no)
+    = (old.account, old.metric, old.alias, old.slot, old.group_no) and events = 0
+"""
+_DROP_DAYS = """
+delete from usage_day using unnest($1::integer[], $2::integer[], $3::integer[], $4::date[], $5::integer[])
+    as old (account, metric, alias, day, group_no)
+where (usage_day.account, usage_day.metric, usage_day.alias, usage_day.day, usage_day.group_no)
+    = (old.account, old.metric, old.alias, old.day, old.group_no) and events = 0
+"""
+
+
+async def merge(conn: Connection, cells: Cells, *, zones: Mapping[int, ZoneInfo]) -> None:
+    """Add these differences to the stored cells; `zones` are those of the accounts."""
+    changed = [key for key, (events, total) in cells.items() if events or total]
+    if len(changed) > _FEW:
+        await _stage(conn, cells, changed, zones)
+        await conn.execute(_MERGE_STAGED_SLOTS)
+        await conn.execute(_MERGE_STAGED_DAYS)
+    elif changed:
+        await conn.execute(_MERGE_SLOTS, *_columns({key: cells[key] for key in changed}))
+        await conn.execute(_MERGE_DAYS, *_columns(_by_day({key: cells[key] for key in changed}, zones)))
+    if taken := sorted(key for key in changed if cells[key][0] < 0):
+        await conn.execute(_DROP_SLOTS, *zip(*taken, strict=True))
+        await conn.execute(_DROP_DAYS, *zip(*sorted({_day_key(key, zones) for key in taken}), strict=True))
+
+
+def add(one: Sum | None, other: Sum | None) -> Sum | None:
+    """Two sums, exactly; None is no sum at all, on both sides."""
+    if one is None or other is None:
+        return None
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return number.add(one, other)
+
+
+def _columns(cells: Mapping[Any, Sequence[Any]]) -> list[Sequence[Any]]:
+    """Cells as arrays, in the order of their keys."""
+    keys = sorted(cells)
+    totals = [None if (total := cells[key][1]) is None else Decimal(total) for key in keys]
+    return [*zip(*keys, strict=True), [cells[key][0] for key in keys], totals]
+
+
+def _by_day(cells: Cells, zones: Mapping[int, ZoneInfo]) -> dict[Any, list[Any]]:
+    days: dict[Any, list[Any]] = {}
+    for key, (events, total) in cells.items():
+        day = _day_key(key, zones)
+        found = days.get(day)
+        if found is None:
+            days[day] = [events, total]
+        else:
+            found[0] += events
+            found[1] = add(found[1], total)
+    return days
+
+
+def _day_key(key: Key, zones: Mapping[int, ZoneInfo]) -> tuple[int, int, int, date, int]:
+    account, metric, alias, slot, group = key
+    return account, metric, alias, bucket.day_of(slot, zones[account]), group
+
+
+# The number of columns, then each column as its length and its value, big-endian.
+_CELL = Struct(">h" + "ii" * 6 + "iq").pack
+_LENGTH = Struct(">i").pack
+_NULL = _LENGTH(-1)
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+# Postgres counts days from here.
+_EPOCH = date(2000, 1, 1).toordinal()
+
+
+async def _stage(conn: Connection, cells: Cells, changed: Sequence[Key], zones: Mapping[int, ZoneInfo]) -> None:
+    await conn.execute(STAGE)
+    days = {
+        (account, slot): bucket.day_of(slot, zones[account]).toordinal() - _EPOCH
+        for account, slot in {(key[0], key[3]) for key in changed}
+    }
+    rows = [_COPY_HEAD]
+    for key in changed:
+        account, metric, alias, slot, group = key
+        events, total = cells[key]
+        day = days[account, slot]
+        rows.append(_CELL(8, 4, account, 4, metric, 4, alias, 4, slot, 4, day, 4, group, 8, events))
+        rows.append(_NULL if total is None else _text(total))
+    rows.append(_COPY_END)
+    copy = BytesIO(b"".join(rows))
+    await conn.copy_to_table("cell_difference", source=copy, columns=_STAGED, schema_name="pg_temp", format="binary")
+
+
+def _text(total: Sum) -> bytes:
+    encoded = (str(total) if isinstance(total, int) else number.plain(total)).encode()
+    return _LENGTH(len(encoded)) + encoded
