@@ -47,8 +47,8 @@ _RECENT_IDS = 200_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
 _TRIM_EVERY = timedelta(seconds=1)
-# Above the time-out of a statement: who is alive has given up by then.
-_SILENT_MAX = timedelta(minutes=6)
+# Far above what storing a batch takes; who is evicted though it lives does the batch again.
+_SILENT_MAX = timedelta(minutes=1)
 
 
 class Aggregator:

@@ -28,8 +28,8 @@ select position,
 from stream_position where stream = $1 for update skip locked
 """
 
-# Who holds leases and hangs in the middle of a COPY: no time-out of Postgres ends its wait for more, and its client, if
-# it lived, would have given up. A role may end its own backends.
+# Who holds leases and hangs in the middle of a statement: a COPY, or one that is parsed and not run yet. No time-out of
+# Postgres ends such a wait for the client. A role may end its own backends.
 _EVICT = """
 select pg_terminate_backend(activity.pid)
 from pg_stat_activity activity
@@ -89,7 +89,7 @@ async def lock(conn: Connection, stream: str) -> Lease | None:
 
 
 async def evict(conn: Connection, *, silent: timedelta) -> int:
-    """End the sessions that hold leases and have been owing the rest of a COPY for so long; answers how many."""
+    """End the sessions that hold leases and have been owing the rest of a statement for so long; answers how many."""
     return len(await conn.fetch(_EVICT, silent))
 
 

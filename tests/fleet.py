@@ -45,6 +45,8 @@ ROOT = Path(__file__).parents[1]
 WORKERS = AGGREGATORS = STREAMS = 3
 # A deadline, not a promise: the machine may be busy with other things.
 SECONDS_MAX = 180.0
+# What has not answered by then is asked again.
+ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=5)
 # Before, during and after a fault.
 SECONDS = 0.4
 SETTINGS = {
@@ -153,9 +155,9 @@ class Fleet:
 
     async def answers(self, number: int) -> None:
         """Wait until a worker does."""
-        async with aiohttp.ClientSession() as session, asyncio.timeout(SECONDS_MAX):
+        async with aiohttp.ClientSession(timeout=ANSWER_TIMEOUT) as session, asyncio.timeout(SECONDS_MAX):
             while True:
-                with contextlib.suppress(aiohttp.ClientError):
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(f"http://127.0.0.1:{self.ports[number]}/health") as reply:
                         if reply.status == 200:
                             return
