@@ -34,7 +34,7 @@ quick: install-dev
 oracle: install-dev
 	USANCE_ORACLE_CONTRACTS=$(CONTRACTS) $(BIN)/pytest -n $(WORKERS) -q tests/oracle $(ARGS)
 
-# Thirty rounds of each fault, minutes of silence, ten million events: about an hour and a half on two busy cores.
+# Thirty rounds of each fault, minutes of silence, ten million events: about two hours on two busy cores.
 chaos: install-dev
 	$(BIN)/pytest -n 0 -q tests/flow --chaos $(ARGS)
 
