@@ -42,8 +42,6 @@ _ENTRIES_MAX = 8_192
 _READ_BYTES = 32 * 1024 * 1024
 # Names are cheap to look up again, memory is not.
 _NAMES_MAX = 2_000_000
-# About 80 bytes each, twice.
-_RECENT_IDS = 200_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
 _TRIM_EVERY = timedelta(seconds=1)
@@ -68,7 +66,7 @@ class Aggregator:
             bytes_max=settings.stream_bytes_max // 2,
         )
         self._numbers: Numbers = defaultdict(dict)
-        self._recent = Recent(ids_max=_RECENT_IDS)
+        self._recent = Recent(ids_max=settings.recent_ids)
         self._names = 0
         self._incarnation = ""
         self._positions: dict[str, str] = {}

@@ -9,8 +9,9 @@ Locks are taken in one order (position, aliases, ids, counters), each sorted: ag
 deadlock.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 
 import msgspec
@@ -28,6 +29,8 @@ from store.event import Received
 
 # The alias of cancellations, which make no row.
 _NOBODY = 0
+# What is folded between two looks at the connection that stores: some milliseconds.
+_PIECE_EVENTS = 2_000
 # account -> alias -> number
 Numbers = dict[int, dict[str, int]]
 
@@ -56,8 +59,16 @@ async def count(
     first_no = await event.take_numbers(conn)
     settled = await correct.settle(conn, batch, first_no=first_no, is_sharded=is_sharded, recent=recent)
     received = [_received(placed, first_no, settled, numbers=numbers, aliases=aliases) for placed in batch.blocks]
-    await event.save(conn, received, unstored=settled.unstored, states=settled.states)
-    await counter.merge(conn, _fold(received, settled, known), counting=known)
+    # Postgres stores the raw rows while we fold.
+    saving = asyncio.create_task(event.save(conn, received, unstored=settled.unstored, states=settled.states))
+    try:
+        deltas = await _fold(received, settled, known)
+    except BaseException:
+        saving.cancel()
+        await asyncio.wait({saving})
+        raise
+    await saving
+    await counter.merge(conn, deltas, counting=known)
     return Outcome(
         counted=batch.events - len(settled.unstored),
         duplicates=len(settled.duplicates),
@@ -112,20 +123,32 @@ def _timestamps(timestamps: Sequence[int], first_no: int, retimed: Mapping[int, 
     return [retimed.get(event_no, timestamp) for event_no, timestamp in enumerate(timestamps, first_no)]
 
 
-def _fold(received: Sequence[Received], settled: Settled, known: Mapping[int, Counting]) -> Deltas:
+async def _fold(received: Sequence[Received], settled: Settled, known: Mapping[int, Counting]) -> Deltas:
+    """What the batch changes. It pauses often, so that whoever sends the raw rows comes to send."""
     deltas = Deltas()
     rules = {account: fold.rules(one.metrics) for account, one in known.items()}
-    living: defaultdict[int, list[Received]] = defaultdict(list)
-    for one in received:
-        living[one.account].append(one)
     dead = settled.unstored | settled.states.keys()
-    for account, blocks in living.items():
+    for account, blocks in _pieces(received):
         fold.fold(deltas, rules[account], account=account, events=_occurrences(blocks, dead))
+        await asyncio.sleep(0)
     for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
         for old in versions:
             again = fold.occurrences([(old.event_no, old.alias, old.event_type, old.timestamp, old.properties)])
             fold.fold(deltas, rules[old.account], account=old.account, events=again, sign=sign)
     return deltas
+
+
+def _pieces(received: Sequence[Received]) -> Iterator[tuple[int, Sequence[Received]]]:
+    """Blocks of one account, as many as make a piece worth folding."""
+    waiting: defaultdict[int, list[Received]] = defaultdict(list)
+    sizes: defaultdict[int, int] = defaultdict(int)
+    for one in received:
+        waiting[one.account].append(one)
+        sizes[one.account] += len(one.keys)
+        if sizes[one.account] >= _PIECE_EVENTS:
+            del sizes[one.account]
+            yield one.account, waiting.pop(one.account)
+    yield from waiting.items()
 
 
 def _occurrences(blocks: Sequence[Received], dead: frozenset[int]) -> Occurrences:

@@ -18,7 +18,7 @@ import msgspec
 
 from store.db import Connection
 
-_ROWS_AT_ONCE = 5_000
+_ROWS_AT_ONCE = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
 _MICROSECOND = timedelta(microseconds=1)

@@ -8,9 +8,8 @@ Keys are claimed in the transaction that counts; there is no reservation apart f
 aggregators that meet on the same ids wait for each other, never deadlock.
 """
 
-from collections.abc import Sequence
-from io import BytesIO
-from itertools import compress
+from collections.abc import AsyncIterator, Sequence
+from itertools import compress, islice
 from struct import Struct
 
 import msgspec
@@ -43,6 +42,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 _ACCOUNT_BYTES = 4
+_ROWS_AT_ONCE = 2_000
 _COLUMNS = ("account", "key", "event_no", "digest")
 
 # One bytea cut up here is cheaper than an array of UUIDs.
@@ -96,10 +96,19 @@ def split(identity_: bytes) -> tuple[int, bytes]:
 
 async def add(conn: Connection, claims: Claims) -> None:
     """Claim ids none of which was claimed before: a third of the cost. Raises UniqueViolationError if one was."""
+    await conn.copy_to_table("event_key", source=_pieces(claims), columns=_COLUMNS, format="binary")
+
+
+async def _pieces(claims: Claims) -> AsyncIterator[bytes]:
+    """The COPY in pieces: Postgres stores one while the next is made."""
+    yield _COPY_HEAD
     columns = zip(claims.identities, claims.numbers, claims.digests, strict=True)
-    rows = [_ROW(4, 4, one[:4], 16, one[4:], 8, event_no, 8, digest) for one, event_no, digest in columns]
-    copy = BytesIO(b"".join([_COPY_HEAD, *rows, _COPY_END]))
-    await conn.copy_to_table("event_key", source=copy, columns=_COLUMNS, format="binary")
+    while rows := [
+        _ROW(4, 4, one[:4], 16, one[4:], 8, event_no, 8, digest)
+        for one, event_no, digest in islice(columns, _ROWS_AT_ONCE)
+    ]:
+        yield b"".join(rows)
+    yield _COPY_END
 
 
 async def claim(conn: Connection, claims: Claims, *, is_contended: bool) -> list[Known]:

@@ -47,7 +47,12 @@ SHORT = Plan(events=100_000, batch=100, growth=0.03)
 
 @pytest.fixture(scope="module")
 def shape() -> Shape:
-    settings = {"USANCE_STREAM_BYTES_MAX": str(STREAM_BYTES_MAX), "USANCE_LOG_LEVEL": "error"}
+    settings = {
+        "USANCE_STREAM_BYTES_MAX": str(STREAM_BYTES_MAX),
+        "USANCE_LOG_LEVEL": "error",
+        # What it remembers has a bound that the short form would not reach.
+        "USANCE_RECENT_IDS": "5000",
+    }
     return Shape(workers=1, aggregators=1, streams=1, settings=settings, is_direct=True)
 
 

@@ -33,7 +33,7 @@ from store.account import Principal
 from store.backfill import State
 from store.db import Connection, Pool
 from tests import usage
-from tests.conftest import url_of
+from tests.database import url_of
 from tests.model import Content, Metric
 from tests.world import World
 
@@ -83,7 +83,7 @@ class Servers:
 
     def __init__(self, postgres: Server, valkey: Server) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self._urls = url_of(postgres, "postgres"), url_of(postgres, "interleaving")
+        self._urls = url_of(postgres.url, "postgres"), url_of(postgres.url, "interleaving")
         self.pool: Pool
         self.conn: Connection
         self.redis: Redis

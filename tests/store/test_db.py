@@ -113,12 +113,12 @@ async def test_the_url_says_otherwise(database_url: str) -> None:
 
 async def test_a_silent_transaction_is_sent_away_and_its_locks_are_free(database_url: str, conn: db.Connection) -> None:
     pool = await db.connect_pool(f"{database_url}&idle_in_transaction_session_timeout=100ms", max_size=1)
-    async with pool.acquire() as silent:
-        await silent.execute("begin")
-        await silent.execute("lock table account")
+    silent = await pool.acquire()
+    await silent.execute("begin")
+    await silent.execute("lock table account")
 
-        # Waits for the lock, which nobody gives back.
-        await conn.execute("lock table account; select", timeout=10)
+    # Waits for the lock, which nobody gives back.
+    await conn.execute("lock table account; select", timeout=10)
     # There is nothing to take leave of.
     pool.terminate()
 
