@@ -17,14 +17,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
 
-from meter import batch, count, dead_letter, entry, live, retention, stream
+from meter import count, dead_letter, live, retention, stream
 from meter.batch import Batch
 from meter.count import Numbers, Outcome
-from meter.entry import Block
+from meter.reader import Reader
 from meter.recent import Recent
 from meter.retention import Retention
 from runtime import process, telemetry
@@ -36,10 +37,6 @@ from store.stream_position import Lease
 
 log = structlog.get_logger(__name__)
 
-# Entries differ in size by four digits, so the first read is small, and the others follow from what was seen.
-_ENTRIES_FIRST = 8
-_ENTRIES_MAX = 8_192
-_READ_BYTES = 32 * 1024 * 1024
 # Names are cheap to look up again, memory is not.
 _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
@@ -56,7 +53,7 @@ class Aggregator:
         self._pool = pool
         self._redis = redis
         self._streams = stream.names(settings.streams)
-        self._events_max = min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2)
+        self._reader = Reader(redis, events_max=min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2))
         self._letters_max = settings.dead_letters_max
         self._raw_months = settings.raw_event_retention_months
         # Half of what a stream may hold: the other half is for what still waits to be counted.
@@ -119,13 +116,12 @@ class Aggregator:
                 await self._evict(conn, now)
                 return 0
             self._forget_if_other(lease)
-            entries = await self._read(name, lease.position, unreadable=letters if is_isolating else None)
-            if not entries:
+            found = await self._reader.read(name, lease.position, unreadable=letters if is_isolating else None)
+            if found is None:
                 # Somebody else has counted it.
                 self._positions[name] = lease.position
                 return 0
-            found = batch.batch(entries, first_index=stream_position.first_index(name))
-            outcomes = await self._fold(conn, found, letters, is_isolating=is_isolating)
+            outcomes = await self._fold(conn, name, found, letters, is_isolating=is_isolating)
             if letters:
                 await dead_letter.keep(conn, letters, stream=name, letters_max=self._letters_max, now=now)
             await stream_position.move(conn, name, position=found.end, now=now)
@@ -136,11 +132,17 @@ class Aggregator:
         return found.events
 
     async def _fold(
-        self, conn: Connection, found: Batch, letters: list[NewLetter], *, is_isolating: bool
+        self, conn: Connection, name: str, found: Batch, letters: list[NewLetter], *, is_isolating: bool
     ) -> Sequence[Outcome]:
         if not is_isolating:
-            is_sharded = len(self._streams) > 1
-            outcome = await count.count(conn, found, numbers=self._numbers, is_sharded=is_sharded, recent=self._recent)
+            outcome = await count.count(
+                conn,
+                found,
+                numbers=self._numbers,
+                is_sharded=len(self._streams) > 1,
+                recent=self._recent,
+                meanwhile=partial(self._reader.look_ahead, name, found),
+            )
             letters += dead_letter.dropped(found, outcome)
             return [outcome]
         isolated = await dead_letter.isolate(conn, found, numbers=self._numbers, letters_max=self._letters_max)
@@ -184,56 +186,6 @@ class Aggregator:
         """Whether the stream is another one than was counted: what it holds was given ids below the position."""
         last = await stream.last_id(self._redis, name)
         return last is not None and stream_position.order(last) < stream_position.order(position)
-
-    async def _read(
-        self, name: str, position: str, *, unreadable: list[NewLetter] | None
-    ) -> list[tuple[str, Sequence[Block]]]:
-        """Decoded entries after a position: all, or as many as one transaction takes."""
-        if await self._is_counted_here(name, position):
-            return await self._entries(name, position, unreadable)
-        entries = await self._entries(name, stream_position.START, unreadable)
-        if entries:
-            log.warning(
-                "the stream does not hold what was counted last, counting from its beginning",
-                action="read",
-                stream=name,
-                position=position,
-            )
-        return entries
-
-    async def _is_counted_here(self, name: str, position: str) -> bool:
-        """Whether this is the stream that was counted. Trimming always leaves the entry at the position."""
-        if position == stream_position.START:
-            return True
-        found = await stream.read(self._redis, name, after=stream_position.before(position), limit=1)
-        return bool(found) and found[0].id == position
-
-    async def _entries(
-        self, name: str, after: str, unreadable: list[NewLetter] | None
-    ) -> list[tuple[str, Sequence[Block]]]:
-        entries: list[tuple[str, Sequence[Block]]] = []
-        events = size = 0
-        limit = _ENTRIES_FIRST
-        while True:
-            found = await stream.read(self._redis, name, after=after, limit=limit)
-            for one in found:
-                blocks = (
-                    entry.decode(one.payload)
-                    if unreadable is None
-                    else dead_letter.readable(one.id, one.payload, unreadable=unreadable)
-                )
-                entries.append((one.id, blocks))
-                events += sum(map(len, blocks))
-                size += len(one.payload)
-                if events >= self._events_max:
-                    return entries
-            if len(found) < limit:
-                return entries
-            after = found[-1].id
-            wanted = min(
-                (self._events_max - events) * len(entries) // max(events, 1), _READ_BYTES * len(entries) // size
-            )
-            limit = max(1, min(wanted + 1, _ENTRIES_MAX))
 
     def _remember(self, name: str, found: Batch, *, outcomes: Sequence[Outcome], letters: Sequence[NewLetter]) -> None:
         """What is true since the commit."""

@@ -49,6 +49,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     identities: list[bytes]
     digests: list[int]
+    # The last place of each identity.
+    last_places: dict[bytes, int]
 
     @property
     def last(self) -> tuple[int, int]:
@@ -91,6 +93,7 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
         events=len(digests),
         identities=identities,
         digests=digests,
+        last_places=dict(zip(identities, range(len(identities)), strict=True)),
     )
 
 
@@ -126,4 +129,5 @@ def _part(whole: Batch, start: int, stop: int) -> Batch:
         events=stop - start,
         identities=whole.identities[start:stop],
         digests=whole.digests[start:stop],
+        last_places=dict(zip(whole.identities[start:stop], range(stop - start), strict=True)),
     )

@@ -75,9 +75,8 @@ async def settle(
 
     `is_sharded`: other streams exist, so something that was received earlier may still arrive.
     """
-    last = dict(zip(batch.identities, range(batch.events), strict=True))
-    ids = {identity: _fresh(batch, places, first_no) for identity, places in _repeated(batch, last).items()}
-    claims = _claims(batch, last, ids, first_no=first_no)
+    ids = {identity: _fresh(batch, places, first_no) for identity, places in _repeated(batch).items()}
+    claims = _claims(batch, ids, first_no=first_no)
     if is_sharded or recent is None:
         # Two who claim the same ids must do so in one order, which is that of the keys.
         known = await _claim(conn, claims, is_contended=is_sharded)
@@ -259,8 +258,9 @@ def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int], dropped: Iterable
     )
 
 
-def _repeated(batch: Batch, last: Mapping[bytes, int]) -> dict[bytes, list[int]]:
-    """The places of identities that stand in the batch more than once, or are cancelled there. `last`: of each."""
+def _repeated(batch: Batch) -> dict[bytes, list[int]]:
+    """The places of identities that stand in the batch more than once, or are cancelled there."""
+    last = batch.last_places
     found: set[bytes] = set()
     if len(last) < batch.events:
         found |= {identity for place, identity in enumerate(batch.identities) if last[identity] != place}
@@ -294,15 +294,15 @@ def _items(batch: Batch, places: Iterable[int], first_no: int) -> list[Item]:
     ]
 
 
-def _claims(batch: Batch, last: Mapping[bytes, int], ids: Mapping[bytes, _Id], *, first_no: int) -> Claims:
+def _claims(batch: Batch, ids: Mapping[bytes, _Id], *, first_no: int) -> Claims:
     """What each identity's key shall name if it is new."""
     stands = {
         identity: one.walk.standing.event_no - first_no
         for identity, one in ids.items()
         if one.walk.standing is not None
     }
-    identities = sorted(last)
-    places = [last[identity] for identity in identities]
+    identities = sorted(batch.last_places)
+    places = [batch.last_places[identity] for identity in identities]
     if stands:
         places = [stands.get(identity, place) for identity, place in zip(identities, places, strict=True)]
     return Claims(identities, [first_no + place for place in places], [batch.digests[place] for place in places])

@@ -11,7 +11,7 @@ deadlock.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 
 import msgspec
@@ -49,9 +49,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def count(
-    conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded: bool, recent: Recent | None = None
+    conn: Connection,
+    batch: Batch,
+    *,
+    numbers: Numbers,
+    is_sharded: bool,
+    recent: Recent | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Count a batch. Everything it does becomes true with the caller's commit, or nothing."""
+    """Count a batch. Everything it does becomes true with the caller's commit, or nothing.
+
+    `meanwhile` is called when the rest of the work is Postgres'.
+    """
     if batch.events > event.NUMBERS_PER_BLOCK:
         raise AssertionError(f"{batch.events} events in one batch")
     known = await counting.hold(conn, {placed.block.account for placed in batch.blocks})
@@ -68,6 +77,7 @@ async def count(
         await asyncio.wait({saving})
         raise
     await saving
+    meanwhile()
     await counter.merge(conn, deltas, counting=known)
     return Outcome(
         counted=batch.events - len(settled.unstored),

@@ -59,13 +59,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     http_workers: Count = 1
     database_connections_max: Count = 8
     streams: Count = 1
-    stream_bytes_max: Amount = 1 << 30
+    stream_bytes_max: Amount = 1 << 29
     stream_entries_max: Amount = 1_000_000
     stream_retention_seconds: Seconds = 86_400.0
     raw_event_retention_months: Months | None = None
     rate_limit_ingest: RateLimit | None = None
     rate_limit_api: RateLimit | None = None
-    batch_events_max: Amount = 200_000
+    batch_events_max: Amount = 100_000
     recent_ids: Amount = 200_000
     dead_letters_max: Amount = 1_000
     backfill_events_max: Amount = 500_000

@@ -1,0 +1,117 @@
+"""What comes after a position of a stream, as the batch that one transaction takes.
+
+    Reader(redis, events_max=...).read(name, position)   the next batch; None: there is nothing
+    Reader(...).read(name, position, unreadable=[])     the same, and what cannot be read becomes letters
+    Reader(...).look_ahead(name, found)                 reads what follows a batch while something else goes on
+
+A batch that was read ahead is used if the position has come to where it begins, and thrown away if it has not: another
+process counted, or a transaction was rolled back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from meter import batch, dead_letter, entry, stream
+from meter.batch import Batch
+from meter.entry import Block
+from store import stream_position
+from store.dead_letter import NewLetter
+
+log = structlog.get_logger(__name__)
+
+# Entries differ in size by four digits, so the first read is small, and the others follow from what was seen.
+_ENTRIES_FIRST = 8
+_ENTRIES_MAX = 8_192
+_READ_BYTES = 32 * 1024 * 1024
+# A smaller batch is read at once, with all that has come meanwhile.
+_AHEAD_MIN = 10_000
+
+
+class _Ahead(msgspec.Struct, frozen=True):
+    after: str
+    reading: "asyncio.Task[Batch | None]"
+
+
+class Reader:
+    """Reads streams for one aggregator."""
+
+    def __init__(self, redis: Redis, *, events_max: int) -> None:
+        self._redis = redis
+        self._events_max = events_max
+        self._ahead: dict[str, _Ahead] = {}
+
+    async def read(self, name: str, position: str, *, unreadable: list[NewLetter] | None = None) -> Batch | None:
+        """All that follows a position, or as much as one transaction takes."""
+        ahead = self._ahead.pop(name, None)
+        if await self._is_counted_here(name, position):
+            found = await _finished(ahead, position) if ahead and unreadable is None else None
+            return found or await self._batch(name, position, unreadable)
+        found = await self._batch(name, stream_position.START, unreadable)
+        if found:
+            log.warning(
+                "the stream does not hold what was counted last, counting from its beginning",
+                action="read",
+                stream=name,
+                position=position,
+            )
+        return found
+
+    def look_ahead(self, name: str, found: Batch) -> None:
+        """Begin to read what follows a batch, if there is likely to be much."""
+        if found.events >= _AHEAD_MIN:
+            reading = asyncio.create_task(self._batch(name, found.end, None), name=f"read ahead {name}")
+            self._ahead[name] = _Ahead(found.end, reading)
+
+    async def _is_counted_here(self, name: str, position: str) -> bool:
+        """Whether this is the stream that was counted. Trimming always leaves the entry at the position."""
+        if position == stream_position.START:
+            return True
+        found = await stream.read(self._redis, name, after=stream_position.before(position), limit=1)
+        return bool(found) and found[0].id == position
+
+    async def _batch(self, name: str, after: str, unreadable: list[NewLetter] | None) -> Batch | None:
+        entries = await self._entries(name, after, unreadable)
+        return batch.batch(entries, first_index=stream_position.first_index(name)) if entries else None
+
+    async def _entries(
+        self, name: str, after: str, unreadable: list[NewLetter] | None
+    ) -> list[tuple[str, Sequence[Block]]]:
+        entries: list[tuple[str, Sequence[Block]]] = []
+        events = size = 0
+        limit = _ENTRIES_FIRST
+        while True:
+            found = await stream.read(self._redis, name, after=after, limit=limit)
+            for one in found:
+                blocks = (
+                    entry.decode(one.payload)
+                    if unreadable is None
+                    else dead_letter.readable(one.id, one.payload, unreadable=unreadable)
+                )
+                entries.append((one.id, blocks))
+                events += sum(map(len, blocks))
+                size += len(one.payload)
+                if events >= self._events_max:
+                    return entries
+            if len(found) < limit:
+                return entries
+            after = found[-1].id
+            wanted = min(
+                (self._events_max - events) * len(entries) // max(events, 1), _READ_BYTES * len(entries) // size
+            )
+            limit = max(1, min(wanted + 1, _ENTRIES_MAX))
+
+
+async def _finished(ahead: _Ahead, position: str) -> Batch | None:
+    """What was read ahead, if it begins here and there is enough of it."""
+    if ahead.after != position:
+        ahead.reading.cancel()
+        return None
+    try:
+        found = await ahead.reading
+    except Exception:  # noqa: BLE001 it is read again, and fails again if it must
+        return None
+    return found if found and found.events >= _AHEAD_MIN else None
