@@ -74,7 +74,7 @@ async def count(
         deltas = await _fold(received, settled, known)
     except BaseException:
         saving.cancel()
-        await asyncio.wait({saving})
+        await asyncio.gather(saving, return_exceptions=True)
         raise
     await saving
     meanwhile()

@@ -189,7 +189,7 @@ def join(blocks: Sequence[bytes]) -> bytes:
 
 
 def _merged(blocks: Sequence[Block]) -> list[Block]:
-    """Blocks of one account as one, received when the first of them was."""
+    """Blocks of one account as one, received when the last of them was: no event lies further ahead of that."""
     if len(blocks) < 2:
         return list(blocks)
     ids: dict[int, str] = {}
@@ -203,7 +203,7 @@ def _merged(blocks: Sequence[Block]) -> list[Block]:
     type_names, packed_types = _places([one.type_names[place] for one in blocks for place in one.type_places])
     whole = Block(
         account=blocks[0].account,
-        received_at=blocks[0].received_at,
+        received_at=max(one.received_at for one in blocks),
         keys=b"".join([one.keys for one in blocks]),
         packed_digests=b"".join([one.packed_digests for one in blocks]),
         ids=ids,

@@ -26,7 +26,9 @@ log = structlog.get_logger(__name__)
 # Entries differ in size by four digits, so the first read is small, and the others follow from what was seen.
 _ENTRIES_FIRST = 8
 _ENTRIES_MAX = 8_192
-_READ_BYTES = 32 * 1024 * 1024
+_READ_BYTES = 16 * 1024 * 1024
+# Decoded it takes several times as much, and a second batch is read ahead.
+_BATCH_BYTES_MAX = 64 * 1024 * 1024
 # A smaller batch is read at once, with all that has come meanwhile.
 _AHEAD_MIN = 10_000
 
@@ -47,9 +49,13 @@ class Reader:
     async def read(self, name: str, position: str, *, unreadable: list[NewLetter] | None = None) -> Batch | None:
         """All that follows a position, or as much as one transaction takes."""
         ahead = self._ahead.pop(name, None)
-        if await self._is_counted_here(name, position):
-            found = await _finished(ahead, position) if ahead and unreadable is None else None
-            return found or await self._batch(name, position, unreadable)
+        is_counted_here = await self._is_counted_here(name, position)
+        if ahead is not None:
+            if is_counted_here and unreadable is None and ahead.after == position and (found := await ahead.reading):
+                return found
+            ahead.reading.cancel()
+        if is_counted_here:
+            return await self._batch(name, position, unreadable)
         found = await self._batch(name, stream_position.START, unreadable)
         if found:
             log.warning(
@@ -63,8 +69,16 @@ class Reader:
     def look_ahead(self, name: str, found: Batch) -> None:
         """Begin to read what follows a batch, if there is likely to be much."""
         if found.events >= _AHEAD_MIN:
-            reading = asyncio.create_task(self._batch(name, found.end, None), name=f"read ahead {name}")
+            reading = asyncio.create_task(self._enough(name, found.end), name=f"read ahead {name}")
             self._ahead[name] = _Ahead(found.end, reading)
+
+    async def _enough(self, name: str, after: str) -> Batch | None:
+        """What was read ahead, if there is enough of it."""
+        try:
+            found = await self._batch(name, after, None)
+        except Exception:  # noqa: BLE001 it is read again, and fails again if it must
+            return None
+        return found if found and found.events >= _AHEAD_MIN else None
 
     async def _is_counted_here(self, name: str, position: str) -> bool:
         """Whether this is the stream that was counted. Trimming always leaves the entry at the position."""
@@ -94,7 +108,7 @@ class Reader:
                 entries.append((one.id, blocks))
                 events += sum(map(len, blocks))
                 size += len(one.payload)
-                if events >= self._events_max:
+                if events >= self._events_max or size >= _BATCH_BYTES_MAX:
                     return entries
             if len(found) < limit:
                 return entries
@@ -103,15 +117,3 @@ class Reader:
                 (self._events_max - events) * len(entries) // max(events, 1), _READ_BYTES * len(entries) // size
             )
             limit = max(1, min(wanted + 1, _ENTRIES_MAX))
-
-
-async def _finished(ahead: _Ahead, position: str) -> Batch | None:
-    """What was read ahead, if it begins here and there is enough of it."""
-    if ahead.after != position:
-        ahead.reading.cancel()
-        return None
-    try:
-        found = await ahead.reading
-    except Exception:  # noqa: BLE001 it is read again, and fails again if it must
-        return None
-    return found if found and found.events >= _AHEAD_MIN else None

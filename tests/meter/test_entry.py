@@ -54,6 +54,14 @@ def test_a_merged_block_knows_which_events_have_no_timestamp_and_whose_they_are(
     assert merged.untimed == [1, 2]
 
 
+def test_a_merged_block_was_received_when_the_last_of_its_parts_was() -> None:
+    first, last = block("a"), msgspec.structs.replace(block("b"), received_at=event.microseconds(NOW) + 7)
+
+    [merged] = joined(first, last)
+
+    assert merged.received_at == last.received_at
+
+
 def test_a_block_is_never_merged_beyond_what_its_places_can_count() -> None:
     blocks = [block(str(number)) for number in range(2_500)]
 
