@@ -66,6 +66,7 @@ class Aggregator:
         self._recent = Recent(ids_max=settings.recent_ids)
         self._names = 0
         self._incarnation = ""
+        self._is_sharded = False
         self._positions: dict[str, str] = {}
         self._quiet: defaultdict[str, int] = defaultdict(int)
         # Entries that are counted and still there; exact since the stream was first seen counted to its end.
@@ -112,6 +113,7 @@ class Aggregator:
             lease = await stream_position.lock(conn, name)
             if lease is None:
                 # Somebody else's turn; or the database was restored to before this stream.
+                self._reader.forget(name)
                 await stream_position.ensure(conn, [name])
                 await self._evict(conn, now)
                 return 0
@@ -121,6 +123,7 @@ class Aggregator:
                 # Somebody else has counted it.
                 self._positions[name] = lease.position
                 return 0
+            self._is_sharded = lease.is_one_of_many or len(self._streams) > 1
             outcomes = await self._fold(conn, name, found, letters, is_isolating=is_isolating)
             if letters:
                 await dead_letter.keep(conn, letters, stream=name, letters_max=self._letters_max, now=now)
@@ -139,7 +142,7 @@ class Aggregator:
                 conn,
                 found,
                 numbers=self._numbers,
-                is_sharded=len(self._streams) > 1,
+                is_sharded=self._is_sharded,
                 recent=self._recent,
                 meanwhile=partial(self._reader.look_ahead, name, found),
             )

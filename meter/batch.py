@@ -13,7 +13,8 @@ from typing import TypeAlias
 import msgspec
 
 from meter import entry
-from meter.entry import KEY_BYTES, Block
+from meter.entry import DIGEST_BYTES, KEY_BYTES, Block
+from meter.error import UnreadableEntry
 from store import event_key, stream_position
 
 Order: TypeAlias = tuple[int, int, int]
@@ -28,6 +29,7 @@ class Placed(msgspec.Struct, frozen=True):
     first_index: int
     first_place: int
     keys: list[bytes]
+    untimed: frozenset[int]
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +68,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             digest=placed.block.digests[index],
             order=(placed.entry_ms, placed.entry_sequence, placed.first_index + index),
             timestamp=placed.block.timestamps[index],
-            has_own_timestamp=index not in placed.block.untimed,
+            has_own_timestamp=index not in placed.untimed,
         )
 
 
@@ -82,7 +84,10 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
             joined = block.keys
             keys = [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
             place = len(digests)
-            blocks.append(Placed(block, milliseconds, sequence, first_index + place - first, place, keys))
+            if len(block.packed_digests) != DIGEST_BYTES * len(keys):
+                raise UnreadableEntry("A block of a stream entry has not one digest for each key.")
+            index = first_index + place - first
+            blocks.append(Placed(block, milliseconds, sequence, index, place, keys, frozenset(block.untimed)))
             account = event_key.identity(block.account, b"")
             identities.extend([account + key for key in keys])
             digests.extend(block.digests)
@@ -121,6 +126,7 @@ def _part(whole: Batch, start: int, stop: int) -> Batch:
                     first_index=placed.first_index + first,
                     first_place=placed.first_place + first - start,
                     keys=placed.keys[first:last],
+                    untimed=frozenset(place - first for place in placed.untimed if first <= place < last),
                 )
             )
     return msgspec.structs.replace(

@@ -243,7 +243,8 @@ def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int], dropped: Iterable
     new = [(one, item) for one in ids.values() for item in one.new]
     cancellations = frozenset(item.event_no for _, item in new if item.digest == CANCELLATION)
     duplicates = frozenset(item.event_no for one, item in new if item.event_no in one.walk.repeats) | {*retries}
-    rows = [(one, item.event_no) for one, item in new if item.event_no not in cancellations | duplicates]
+    rowless = cancellations | duplicates
+    rows = [(one, item.event_no) for one, item in new if item.event_no not in rowless]
     both = [(one.stored, one.after) for one in ids.values() if one.stored is not None and one.after is not None]
     both = [(old, now) for old, now in both if (old.state, old.timestamp) != (now.state, now.timestamp)]
     return Settled(

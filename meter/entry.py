@@ -1,12 +1,13 @@
 """What a stream entry holds: blocks of events as columns, in msgpack. Pure.
 
-    entry = [block, block, ...]     one block per request that shared the flush
+    entry = [block, block, ...]     one block per request that shared the flush; small ones of an account share one
     block = [account, received_at, keys, digests, ids, alias names, aliases, type names, types, timestamps, untimed,
              properties]
 
 Columns instead of a record per event: the aggregator hands most of them on as they are. Numbers are packed as the
 machine has them, a name stands once with its place beside each event: so that an event costs a decoder one object, its
-properties, instead of ten. Everything was validated when it came in; nothing is checked again.
+properties, instead of ten. Everything was validated when it came in and is not looked at again, but for what would put
+events into the wrong place.
 """
 
 from array import array
@@ -23,14 +24,15 @@ from meter.event import Event
 KEY_BYTES = 16
 # The numbers of accounts are 4 bytes in Postgres.
 _ACCOUNT_MAX = 1 << 31
-# How array and memoryview call 8 bytes with a sign, and 2 bytes without one: a request has 10,000 events at most.
+# How array and memoryview call 8 bytes with a sign, and 2 bytes without one: no block has more than 50,000 events.
 _LONG: Final = "q"
 _PLACE: Final = "H"
-_LONG_BYTES, _PLACE_BYTES = 8, 2
+DIGEST_BYTES = _LONG_BYTES = 8
+_PLACE_BYTES = 2
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
-    """The events of one request. Instants are microseconds since 1970 in UTC."""
+    """The events of a request, or of several. Instants are microseconds since 1970 in UTC."""
 
     account: int
     received_at: int
@@ -126,14 +128,18 @@ def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
 
 
 def cut(events: Block, start: int, stop: int) -> Block:
-    """The events from one place up to another as a block of their own."""
+    """The events from one place up to another as a block of their own, with no names but theirs."""
+    alias_names, packed_aliases = _places([events.alias_names[place] for place in events.alias_places[start:stop]])
+    type_names, packed_types = _places([events.type_names[place] for place in events.type_places[start:stop]])
     return msgspec.structs.replace(
         events,
         keys=events.keys[KEY_BYTES * start : KEY_BYTES * stop],
         packed_digests=events.packed_digests[_LONG_BYTES * start : _LONG_BYTES * stop],
         ids={place - start: id_ for place, id_ in events.ids.items() if start <= place < stop},
-        packed_aliases=events.packed_aliases[_PLACE_BYTES * start : _PLACE_BYTES * stop],
-        packed_types=events.packed_types[_PLACE_BYTES * start : _PLACE_BYTES * stop],
+        alias_names=alias_names,
+        packed_aliases=packed_aliases,
+        type_names=type_names,
+        packed_types=packed_types,
         packed_timestamps=events.packed_timestamps[_LONG_BYTES * start : _LONG_BYTES * stop],
         untimed=[place - start for place in events.untimed if start <= place < stop],
         properties=events.properties[start:stop],
@@ -222,7 +228,7 @@ def decode(entry: bytes) -> list[Block]:
     """The blocks of an entry."""
     try:
         return _DECODER.decode(entry)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UnreadableEntry(f"A stream entry cannot be decoded: {exc}.") from exc
 
 

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 # Entries differ in size by four digits, so the first read is small, and the others follow from what was seen.
 _ENTRIES_FIRST = 8
 _ENTRIES_MAX = 8_192
+_GROWTH_MAX = 16
 _READ_BYTES = 16 * 1024 * 1024
 # Decoded it takes several times as much, and a second batch is read ahead.
 _BATCH_BYTES_MAX = 64 * 1024 * 1024
@@ -72,6 +73,11 @@ class Reader:
             reading = asyncio.create_task(self._enough(name, found.end), name=f"read ahead {name}")
             self._ahead[name] = _Ahead(found.end, reading)
 
+    def forget(self, name: str) -> None:
+        """Let go of what was read ahead of a stream that somebody else counts."""
+        if ahead := self._ahead.pop(name, None):
+            ahead.reading.cancel()
+
     async def _enough(self, name: str, after: str) -> Batch | None:
         """What was read ahead, if there is enough of it."""
         try:
@@ -116,4 +122,4 @@ class Reader:
             wanted = min(
                 (self._events_max - events) * len(entries) // max(events, 1), _READ_BYTES * len(entries) // size
             )
-            limit = max(1, min(wanted + 1, _ENTRIES_MAX))
+            limit = max(1, min(wanted + 1, _GROWTH_MAX * limit, _ENTRIES_MAX))

@@ -14,7 +14,7 @@ _DISTRUST_MAX = 64
 
 
 class Recent:
-    """The ids of the last batches, at least `ids_max` and at most twice as many where there were so many."""
+    """The ids of the last batches: at least `ids_max`, and at most two batches and twice as many."""
 
     def __init__(self, *, ids_max: int) -> None:
         self._ids_max = ids_max

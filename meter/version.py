@@ -129,7 +129,8 @@ def _repeat(standing: Item, one: Item, repeats: dict[int, int]) -> Item:
     """The same content again: one row speaks for both, that which is stored already."""
     kept, other = (one, standing) if standing.is_new and not one.is_new else (standing, one)
     if other.event_no != kept.event_no:
-        for number, row in repeats.items():
+        # Nothing names what is new, and a client may repeat itself a hundred thousand times.
+        for number, row in () if other.is_new and other is one else repeats.items():
             if row == other.event_no:
                 repeats[number] = kept.event_no
         repeats[other.event_no] = kept.event_no

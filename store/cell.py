@@ -45,12 +45,15 @@ on conflict (account, metric, alias, day, group_no) do update
 set events = usage_day.events + excluded.events, total = usage_day.total + excluded.total
 """
 
-# Where many differences wait, for the rest of the transaction. Totals are texts: their binary form is ours to build.
+# Where many differences wait to be merged. Totals are texts: their binary form is ours to build. The name changes with
+# the columns, as a pooler may keep a session longer than a version of Usance.
 STAGE = """
 create temp table if not exists cell_difference (
     account integer, metric integer, alias integer, slot integer, day date, group_no integer, events bigint, total text
 ) on commit delete rows
 """
+# All of it: nearly always nothing.
+_UNSTAGE = "delete from pg_temp.cell_difference"
 _STAGED = ("account", "metric", "alias", "slot", "day", "group_no", "events", "total")
 # The same two from there, sorted by the primary key.
 _MERGE_STAGED_SLOTS = """
@@ -146,6 +149,8 @@ _EPOCH = date(2000, 1, 1).toordinal()
 
 async def _stage(conn: Connection, cells: Cells, changed: Sequence[Key], zones: Mapping[int, ZoneInfo]) -> None:
     await conn.execute(STAGE)
+    # A transaction may merge more than once: an entry counted event by event, a backfill piece by piece.
+    await conn.execute(_UNSTAGE)
     days = {
         (account, slot): bucket.day_of(slot, zones[account]).toordinal() - _EPOCH
         for account, slot in {(key[0], key[3]) for key in changed}

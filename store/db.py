@@ -96,8 +96,8 @@ async def _keep_alive(conn: Connection) -> None:
 
 
 async def _keep(_: Connection) -> None:
-    """Give a connection back as it is: nobody changes a session, only transactions, and one that is still open has been
-    rolled back. Resetting what nobody sets would cost every request a trip.
+    """Give a connection back as it is: an open transaction has been rolled back, and nobody changes a session but for a
+    temporary table that every transaction finds empty. Resetting what nobody sets would cost every request a trip.
     """
 
 

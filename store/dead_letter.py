@@ -67,6 +67,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.entry_index == WHOLE else self.entry_index % INDEXES_PER_STREAM
 
 
+# A letter may have 8 KiB and more; a message to Postgres has its limit at 1 GiB.
+_LETTERS_AT_ONCE = 1_000
+
 # Keeps letters; the unique place refuses what is in the list already. An account that is not there is no account.
 _ADD = """
 insert into dead_letter (id, account, stream, entry_ms, entry_sequence, entry_index, key, content, code, reason,
@@ -87,8 +90,8 @@ where replayed_at is null and discarded_at is null and code <> 'RAW_EVENT_DROPPE
 
 async def add(conn: Connection, letters: Sequence[NewLetter], *, stream: str, now: datetime) -> None:
     """Keep letters of one stream."""
-    if letters:
-        columns = [_columns(one) for one in letters]
+    for start in range(0, len(letters), _LETTERS_AT_ONCE):
+        columns = [_columns(one) for one in letters[start : start + _LETTERS_AT_ONCE]]
         await conn.execute(_ADD, stream, *zip(*columns, strict=True), now)
 
 

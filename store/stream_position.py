@@ -24,7 +24,8 @@ _ENSURE = "insert into stream_position (stream) select unnest($1::text[]) on con
 _LOCK = """
 select position,
     format('%s %s', pg_postmaster_start_time(), (select oid from pg_database where datname = current_database()))
-        as incarnation
+        as incarnation,
+    (select count(*) from stream_position) > 1 as is_one_of_many
 from stream_position where stream = $1 for update skip locked
 """
 
@@ -54,6 +55,8 @@ class Lease(msgspec.Struct, frozen=True):
 
     position: str
     incarnation: str
+    # Whether there ever was another stream: this process's settings may not know yet, or no longer.
+    is_one_of_many: bool = False
 
 
 def order(position: str) -> tuple[int, int]:
@@ -85,7 +88,7 @@ async def ensure(conn: Connection, streams: Sequence[str]) -> None:
 async def lock(conn: Connection, stream: str) -> Lease | None:
     """Take the lease until the transaction ends. None: somebody else has it."""
     row = await conn.fetchrow(_LOCK, stream)
-    return Lease(row["position"], row["incarnation"]) if row else None
+    return Lease(row["position"], row["incarnation"], row["is_one_of_many"]) if row else None
 
 
 async def evict(conn: Connection, *, silent: timedelta) -> int:

@@ -54,7 +54,12 @@ async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
         repeats = Repeats(servers.pool, servers.redis, streams=settings.streams)
         async with asyncio.TaskGroup() as loops:
             for name, step, idle_seconds, full in (
-                ("aggregate", aggregator.step, _AGGREGATE_IDLE_SECONDS, _AGGREGATE_FULL),
+                (
+                    "aggregate",
+                    aggregator.step,
+                    _AGGREGATE_IDLE_SECONDS,
+                    min(_AGGREGATE_FULL, settings.batch_events_max),
+                ),
                 ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS, 1),
                 ("history", history.step, _HISTORY_IDLE_SECONDS, 1),
                 ("repeat", repeats.step, _REPEAT_IDLE_SECONDS, 1),

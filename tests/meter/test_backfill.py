@@ -11,6 +11,7 @@ from meter.backfill import Backfiller
 from meter.history import History
 from runtime.settings import Settings
 from store import backfill as backfills
+from store import cell
 from store.account import Principal
 from store.db import Connection, Pool
 from store.metric import StoredMetric
@@ -24,6 +25,12 @@ from tests.usage import NOW, called, definition, differences, drain, make_metric
 pytestmark = pytest.mark.slow
 
 NOTHING = used("0", 0)
+
+
+@pytest.fixture(autouse=True, params=[500, 0], ids=["few cells", "many cells"])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences travel in another way when they are many; a backfill merges several times in one transaction."""
+    monkeypatch.setattr(cell, "_FEW", request.param)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """What cannot be counted is set aside with its reason, everything else counts, and a replay counts it once."""
 
+import asyncio
 from array import array
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -14,8 +16,10 @@ from meter.aggregate import Aggregator
 from meter.batch import batch, split
 from meter.entry import Block
 from meter.error import DeadLettersFull, DeadLetterStays
+from store import cell
 from store.account import Principal
 from store.db import Connection, Pool
+from store.usage import Usage
 from tests.usage import (
     NOW,
     accept,
@@ -276,3 +280,47 @@ def test_a_cut_keeps_which_events_have_no_timestamp_of_their_own(account: Princi
     assert entry.cut(block, 2, 6).untimed == [1, 3]
     assert entry.cut(block, 2, 6).ids == {0: "e2", 1: "e3", 2: "e4", 3: "e5"}
     assert event.microseconds(datetime(2025, 3, 1, 10, 7, tzinfo=UTC)) == entry.cut(block, 2, 3).timestamps[0]
+
+
+async def test_parts_of_a_batch_are_counted_once_however_many_cells_they_have(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell, "_FEW", 0)
+    calls = await make_metric(conn, account)
+    await put(redis, spoilt(account, *map(str, range(20))))
+
+    await drain(counting)
+
+    assert await measured(conn, account, calls) == Usage(Decimal(19), 19)
+    assert await differences(conn) == []
+
+
+@pytest.mark.parametrize("stored", [(), ("0",)])
+async def test_whoever_says_one_thing_a_hundred_thousand_times_is_counted_once_and_soon(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal, stored: tuple[str, ...]
+) -> None:
+    calls = await make_metric(conn, account)
+    for one in stored:
+        await accept(redis, account, called(one, when=""))
+        await drain(counting)
+    once = entry.decode(entry.join([block_of(account, called("0", when=""))]))[0]
+    many = entry.pack(
+        account=once.account,
+        received_at=once.received_at,
+        keys=once.keys * 50_000,
+        digests=[*once.digests] * 50_000,
+        ids=dict.fromkeys(range(50_000), "0"),
+        aliases=once.alias_names * 50_000,
+        types=once.type_names * 50_000,
+        timestamps=[*once.timestamps] * 50_000,
+        untimed=range(50_000),
+        properties=once.properties * 50_000,
+    )
+    await put(redis, many, many)
+
+    # Well below the time after which Postgres sends a silent transaction away.
+    async with asyncio.timeout(20):
+        await drain(counting)
+
+    assert await measured(conn, account, calls) == Usage(Decimal(1), 1)
+    assert await letters(conn) == []

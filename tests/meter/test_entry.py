@@ -19,6 +19,17 @@ def block(*ids: str, account: int = 1) -> Block:
     return entry.block(events, account=account, received_at=received_at)
 
 
+def test_a_part_of_a_block_names_nobody_else() -> None:
+    received_at = event.microseconds(NOW)
+    bodies = [called("a"), called("b", alias="beta"), called("c", alias="gamma")]
+    events = [event.decode(msgspec.json.encode(one), received_at=received_at, new_id=uuid7) for one in bodies]
+
+    part = entry.cut(entry.block(events, account=1, received_at=received_at), 1, 2)
+
+    assert part == entry.block(events[1:2], account=1, received_at=received_at)
+    assert part.alias_names == ["beta"]
+
+
 def joined(*blocks: Block) -> list[Block]:
     return entry.decode(entry.join([entry.encode_block(one) for one in blocks]))
 
@@ -85,7 +96,11 @@ def test_events_without_a_timestamp_are_remembered_by_place() -> None:
     assert entry.block(events, account=1, received_at=received_at).untimed == [1]
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91\x91\x01", b"\x01"])
+NO_TEXT = entry.join([entry.encode_block(block("a"))]).replace(b"acme", b"\xff\xff\xff\xff")
+TOO_DEEP = b"\x91" * 100_000 + b"\x01"
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91\x91\x01", b"\x01", NO_TEXT, TOO_DEEP], ids=range(6))
 def test_a_damaged_entry_stops_counting_instead_of_losing_events(payload: bytes) -> None:
     with pytest.raises(UnreadableEntry):
         entry.decode(payload)

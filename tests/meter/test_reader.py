@@ -49,7 +49,8 @@ async def test_a_batch_is_bounded_in_bytes_too(
     assert events(await Reader(redis, events_max=1_000).read(NAME, "0-0")) == 2
 
 
-async def test_what_was_read_ahead_is_the_next_batch(redis: Redis, account: Principal, eager: None) -> None:
+@pytest.mark.usefixtures("eager")
+async def test_what_was_read_ahead_is_the_next_batch(redis: Redis, account: Principal) -> None:
     await send(redis, account, "a")
     reading = Reader(redis, events_max=1)
     first = await reading.read(NAME, "0-0")
@@ -66,9 +67,8 @@ async def test_what_was_read_ahead_is_the_next_batch(redis: Redis, account: Prin
     assert events(await reading.read(NAME, ahead.end)) == 1
 
 
-async def test_what_was_read_ahead_is_thrown_away_if_the_position_is_another(
-    redis: Redis, account: Principal, eager: None
-) -> None:
+@pytest.mark.usefixtures("eager")
+async def test_what_was_read_ahead_is_thrown_away_if_the_position_is_another(redis: Redis, account: Principal) -> None:
     await send(redis, account, "a")
     await send(redis, account, "b")
     reading = Reader(redis, events_max=1)
@@ -81,9 +81,8 @@ async def test_what_was_read_ahead_is_thrown_away_if_the_position_is_another(
     assert again == first
 
 
-async def test_what_was_read_ahead_of_a_stream_that_is_no_more_is_thrown_away(
-    redis: Redis, account: Principal, eager: None
-) -> None:
+@pytest.mark.usefixtures("eager")
+async def test_what_was_read_ahead_of_a_stream_that_is_no_more_is_thrown_away(redis: Redis, account: Principal) -> None:
     await send(redis, account, "a")
     await send(redis, account, "b", "c")
     reading = Reader(redis, events_max=1)

@@ -28,9 +28,6 @@ async def stored(conn: Connection, differences: list[Cells]) -> list[asyncpg.Rec
     await transaction.start()
     for one in differences:
         await cell.merge(conn, one, zones=ZONES)
-        # What the next transaction would find.
-        await conn.execute(cell.STAGE)
-        await conn.execute("delete from pg_temp.cell_difference")
     found = await conn.fetch("select 'slot', slot::text, * from usage_slot order by 3, 4, 5, 6, 7")
     found += await conn.fetch("select 'day', day::text, * from usage_day order by 3, 4, 5, 6, 7")
     await transaction.rollback()
