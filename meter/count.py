@@ -6,7 +6,7 @@
 5. Raw rows. 6. Fold what lives, take back what was replaced. 7. Merge into the counters.
 
 Locks are taken in one order (position, aliases, ids, counters), each sorted: aggregators wait for each other, never
-deadlock.
+deadlock. Where there is one stream nobody else claims ids, and they may be claimed in two runs (correct.py).
 """
 
 import asyncio
