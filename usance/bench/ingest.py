@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds: float = 60.0
     http_workers: int = 1
     ids: Ids = "ordered"
-    backlog_events_max: int = 80_000
+    backlog_events_max: int = 60_000
     is_quick: bool = False
     has_limits: bool = True
     json: Path | None = None

@@ -55,7 +55,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     seconds: float
     events_per_second: float | None = None
-    backlog_events_max: int = 80_000
+    backlog_events_max: int = 60_000
 
 
 class Quantiles(msgspec.Struct, frozen=True):
