@@ -55,6 +55,7 @@ async def examine(database_url: str, *, samples_max: int = SAMPLES_MAX) -> Repor
         conn = await asyncpg.connect(database_url, server_settings={"timezone": "UTC"})
         try:
             await db.check_schema(conn)
+            await facts.prepare(conn)
             async with conn.transaction(isolation="repeatable_read", readonly=True):
                 findings = await facts.examine(conn, samples_max=samples_max)
                 live = await facts.live_events(conn)

@@ -107,6 +107,16 @@ async def test_every_kind_of_value_is_counted_as_it_is_recounted(server: Server,
     assert report.checked > 300
 
 
+async def test_the_planner_is_told_how_much_there_is(server: Server, conn: Connection, database_url: str) -> None:
+    await all_metrics(server)
+    await send(server, events())
+
+    await examined(database_url)
+
+    tables = await conn.fetchval("select array_agg(distinct tablename::text) from pg_stats where schemaname = 'public'")
+    assert {"event_key", "usage_event", "usage_slot", "usage_day", "usage_unique"} <= set(tables)
+
+
 async def test_metrics_that_are_younger_than_their_events_agree(server: Server, database_url: str) -> None:
     await send(server, events())
     await all_metrics(server)
