@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from rating import number
-from store import bucket
+from store import bucket, copy
 from store.db import Connection
 
 Sum: TypeAlias = int | Decimal
@@ -139,10 +139,6 @@ def _day_key(key: Key, zones: Mapping[int, ZoneInfo]) -> tuple[int, int, int, da
 
 # The number of columns, then each column as its length and its value, big-endian.
 _CELL = Struct(">h" + "ii" * 6 + "iq").pack
-_LENGTH = Struct(">i").pack
-_NULL = _LENGTH(-1)
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
 # Postgres counts days from here.
 _EPOCH = date(2000, 1, 1).toordinal()
 
@@ -155,18 +151,17 @@ async def _stage(conn: Connection, cells: Cells, changed: Sequence[Key], zones: 
         (account, slot): bucket.day_of(slot, zones[account]).toordinal() - _EPOCH
         for account, slot in {(key[0], key[3]) for key in changed}
     }
-    rows = [_COPY_HEAD]
+    rows = [copy.HEAD]
     for key in changed:
         account, metric, alias, slot, group = key
         events, total = cells[key]
         day = days[account, slot]
         rows.append(_CELL(8, 4, account, 4, metric, 4, alias, 4, slot, 4, day, 4, group, 8, events))
-        rows.append(_NULL if total is None else _text(total))
-    rows.append(_COPY_END)
-    copy = BytesIO(b"".join(rows))
-    await conn.copy_to_table("cell_difference", source=copy, columns=_STAGED, schema_name="pg_temp", format="binary")
+        rows.append(copy.NULL if total is None else _text(total))
+    rows.append(copy.END)
+    whole = BytesIO(b"".join(rows))
+    await conn.copy_to_table("cell_difference", source=whole, columns=_STAGED, schema_name="pg_temp", format="binary")
 
 
 def _text(total: Sum) -> bytes:
-    encoded = (str(total) if isinstance(total, int) else number.plain(total)).encode()
-    return _LENGTH(len(encoded)) + encoded
+    return copy.text(str(total) if isinstance(total, int) else number.plain(total))

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from store import copy
 from store.db import Connection
 
 _ROWS_AT_ONCE = 1_000
@@ -172,27 +173,23 @@ _COLUMNS = (
     *("account", "received_at", "entry_ms", "entry_sequence", "state", "event_type", "customer_event_id"),
     *("event_no", "event_timestamp", "alias", "entry_index", "key", "properties"),
 )
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
 # The number of columns, then each column as its length and its value, big-endian.
 _OF_BLOCK = Struct(">h" + "ii" + "iq" * 3).pack
 _OF_EVENT = Struct(">" + "iq" * 2 + "ii" * 2 + "i16si").pack
-_LENGTH = Struct(">i").pack
-_NULL = _LENGTH(-1)
 
 
 async def _pieces(
     blocks: Sequence[Received], unstored: AbstractSet[int], states: Mapping[int, str]
 ) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
-    pieces, size = [_COPY_HEAD], 0
+    pieces, size = [copy.HEAD], 0
     for block in blocks:
         pieces.append(_rows(block, unstored, states))
         size += len(block.keys)
         if size >= _ROWS_AT_ONCE:
             yield b"".join(pieces)
             pieces, size = [], 0
-    yield b"".join([*pieces, _COPY_END])
+    yield b"".join([*pieces, copy.END])
 
 
 def _rows(block: Received, unstored: AbstractSet[int], states: Mapping[int, str]) -> bytes:
@@ -205,15 +202,15 @@ def _rows(block: Received, unstored: AbstractSet[int], states: Mapping[int, str]
     ]
     numbers = range(no, no + len(own))
     if len(block.type_names) == 1 and not block.ids and states.keys().isdisjoint(numbers):
-        common = _common(block, LIVE) + _text(block.type_names[0]) + _NULL
+        common = _common(block, LIVE) + copy.text(block.type_names[0]) + copy.NULL
         if not unstored.isdisjoint(numbers):
             own = [one for number, one in zip(numbers, own, strict=True) if number not in unstored]
         return common + common.join(own) if own else b""
     return b"".join(
         [
             _common(block, states.get(number, LIVE))
-            + _text(block.type_names[block.types[place]])
-            + (_text(block.ids[place]) if place in block.ids else _NULL)
+            + copy.text(block.type_names[block.types[place]])
+            + (copy.text(block.ids[place]) if place in block.ids else copy.NULL)
             + own[place]
             for place, number in enumerate(numbers)
             if number not in unstored
@@ -224,9 +221,4 @@ def _rows(block: Received, unstored: AbstractSet[int], states: Mapping[int, str]
 def _common(block: Received, state: str) -> bytes:
     received_at = block.received_at - _POSTGRES_EPOCH
     numbers = (4, block.account, 8, received_at, 8, block.entry_ms, 8, block.entry_sequence)
-    return _OF_BLOCK(len(_COLUMNS), *numbers) + _text(state)
-
-
-def _text(value: str) -> bytes:
-    encoded = value.encode()
-    return _LENGTH(len(encoded)) + encoded
+    return _OF_BLOCK(len(_COLUMNS), *numbers) + copy.text(state)

@@ -14,6 +14,7 @@ from struct import Struct
 
 import msgspec
 
+from store import copy
 from store.db import Connection
 
 
@@ -80,8 +81,6 @@ where event_key.account = new.account and event_key.key = new.key
 
 # The number of columns, then each column as its length and its value, big-endian.
 _ROW = Struct(">h" + "i4s" + "i16s" + "iq" * 2).pack
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
 
 
 def identity(account: int, key: bytes) -> bytes:
@@ -101,14 +100,14 @@ async def add(conn: Connection, claims: Claims) -> None:
 
 async def _pieces(claims: Claims) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
-    yield _COPY_HEAD
+    yield copy.HEAD
     columns = zip(claims.identities, claims.numbers, claims.digests, strict=True)
     while rows := [
         _ROW(4, 4, one[:4], 16, one[4:], 8, event_no, 8, digest)
         for one, event_no, digest in islice(columns, _ROWS_AT_ONCE)
     ]:
         yield b"".join(rows)
-    yield _COPY_END
+    yield copy.END
 
 
 async def claim(conn: Connection, claims: Claims, *, is_contended: bool) -> list[Known]:
