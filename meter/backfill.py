@@ -31,7 +31,7 @@ from uuid import UUID
 import structlog
 from redis.asyncio import Redis
 
-from meter import batch, count, entry, event, live, revert
+from meter import batch, count, entry, live, revert, timestamp
 from meter.count import Outcome
 from meter.entry import Block
 from meter.revert import Unrevertible
@@ -169,13 +169,13 @@ async def _count(conn: Connection, of: Backfill, block: Block, *, piece: int) ->
 def _block(account: int, events: Sequence[Loaded], now: datetime) -> Block:
     return entry.pack(
         account=account,
-        received_at=event.microseconds(now),
+        received_at=timestamp.microseconds(now),
         keys=b"".join([one.key.bytes for one in events]),
         digests=[one.digest for one in events],
         ids={place: id_ for place, one in enumerate(events) if (id_ := one.customer_event_id) is not None},
         aliases=[one.alias for one in events],
         types=[one.event_type for one in events],
-        timestamps=[event.microseconds(one.event_timestamp) for one in events],
+        timestamps=[timestamp.microseconds(one.event_timestamp) for one in events],
         untimed=[],
         properties=[one.properties.encode() for one in events],
     )
@@ -183,7 +183,7 @@ def _block(account: int, events: Sequence[Loaded], now: datetime) -> Block:
 
 def _cancellations(account: int, keys: Sequence[UUID], now: datetime) -> Block:
     """As meter/event.py writes them, for ids that are keys already."""
-    at = event.microseconds(now)
+    at = timestamp.microseconds(now)
     return entry.pack(
         account=account,
         received_at=at,

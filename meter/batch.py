@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from meter import entry
-from meter.entry import DIGEST_BYTES, KEY_BYTES, Block
+from meter.entry import DIGEST_BYTES, Block
 from meter.error import UnreadableEntry
 from store import event_key, stream_position
 
@@ -81,8 +81,7 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
         milliseconds, sequence = stream_position.order(entry_id)
         first = len(digests)
         for block in found:
-            joined = block.keys
-            keys = [joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES)]
+            keys = block.split_keys
             place = len(digests)
             if len(block.packed_digests) != DIGEST_BYTES * len(keys):
                 raise UnreadableEntry("A block of a stream entry has not one digest for each key.")

@@ -29,7 +29,7 @@ import asyncpg
 import msgspec
 from uuid_utils.compat import uuid7
 
-from meter import batch, count, entry, event, identity
+from meter import batch, count, entry, identity, timestamp
 from meter.batch import Batch
 from meter.count import Numbers, Outcome
 from meter.entry import Block
@@ -235,6 +235,6 @@ def _shown(block: Block, place: int) -> dict[str, Any]:
         "customerEventId": block.ids.get(place) or str(identity.public_id(key)),
         "customerAlias": block.alias_names[block.alias_places[place]],
         "eventType": block.type_names[block.type_places[place]],
-        "eventTimestamp": event.instant(block.timestamps[place]),
+        "eventTimestamp": timestamp.instant(block.timestamps[place]),
         "eventProperties": block.properties[place].decode(errors="replace"),
     }

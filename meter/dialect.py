@@ -30,11 +30,15 @@ class Language(msgspec.Struct, frozen=True):
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """A body, opened: its events, not checked yet. One event is answered in another way than a batch of one."""
+    """A body, opened: its events, not checked yet. One event is answered in another way than a batch of one.
+
+    `wires`: the same as the parts, if all could be read at once.
+    """
 
     parts: Sequence[bytes | msgspec.Raw | Wire]
     is_batch: bool
     language: Language
+    wires: Sequence[Wire] = ()
 
 
 def check(content_type: str, *, is_cloud: bool) -> None:
@@ -56,7 +60,7 @@ def open_(body: bytes, content_type: str, *, is_cloud: bool) -> Letter:
     if body.lstrip(b" \t\r\n").startswith(b"["):
         if not is_cloud and (wires := event.decode_all(body)):
             _check_count(len(wires))
-            return Letter(wires, is_batch=True, language=_READ)
+            return Letter(wires, is_batch=True, language=_READ, wires=wires)
         return Letter(_array(body), is_batch=True, language=language)
     return Letter([body], is_batch=False, language=language)
 

@@ -53,6 +53,11 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         return len(self.properties)
 
     @property
+    def split_keys(self) -> list[bytes]:
+        """A key for each event."""
+        return [self.keys[at : at + KEY_BYTES] for at in range(0, len(self.keys), KEY_BYTES)]
+
+    @property
     def digests(self) -> "memoryview[int]":
         """A digest for each event."""
         return memoryview(self.packed_digests).cast(_LONG)
@@ -164,6 +169,23 @@ def is_sound(events: Block) -> bool:
         and max(events.type_places) < len(events.type_names)
         and 0 < events.account < _ACCOUNT_MAX
     )
+
+
+def duplicates(keys: Sequence[bytes], digests: Sequence[int]) -> int:
+    """How many events of one request say what the same id said right before, in the same request.
+
+    Those have no effect whatever is stored. More is not known here: that would be a look at Postgres, and what one
+    process remembers of others' corrections may be wrong.
+    """
+    # The usual case costs one set of the keys.
+    if len({*keys}) == len(keys):
+        return 0
+    found = 0
+    last: dict[bytes, int] = {}
+    for key, digest in zip(keys, digests, strict=True):
+        found += last.get(key) == digest
+        last[key] = digest
+    return found
 
 
 def encode_block(events: Block) -> bytes:

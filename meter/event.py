@@ -11,14 +11,13 @@ A good event costs one typed decode. A bad one is decoded a second time without 
 """
 
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from meter import diagnosis, identity, properties
+from meter import diagnosis, identity, properties, timestamp
 from meter.diagnosis import UNREADABLE, Shape
 from meter.error import EventTooLarge, InvalidValue
 from store.event_version import CANCELLATION
@@ -27,11 +26,6 @@ NewId: TypeAlias = Callable[[], UUID]
 
 EVENT_BYTES_MAX = 8 * 1024
 TEXT_CHARACTERS_MAX = 255
-AHEAD_MAX = timedelta(minutes=5)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_AHEAD_MICROSECONDS = AHEAD_MAX // _MICROSECOND
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -83,26 +77,25 @@ def take(wire: Wire, *, received_at: int, new_id: NewId) -> Event:
         wire.event_timestamp,
         wire.customer_event_id,
     )
-    if alias not in _SOUND:
-        _check_text(alias, key="customerAlias")
-    if event_type not in _SOUND:
-        _check_text(event_type, key="eventType")
-    timestamp = received_at if written is None else _timestamp(written, received_at)
+    check_names(aliases=(alias,), types=(event_type,))
+    at = received_at if written is None else timestamp.read(written, received_at)
     encoded = properties.encode(wire.event_properties)
-    customer_event_id = str(new_id()) if customer_event_id is None else _checked_id(customer_event_id)
+    customer_event_id = str(new_id()) if customer_event_id is None else customer_event_id
+    check_ids((customer_event_id,))
     # Bytes where they are counted already, characters where they are few.
     size = len(encoded) + len(alias) + len(event_type) + len(customer_event_id)
     if size > EVENT_BYTES_MAX:
         raise EventTooLarge(f"An event may have {EVENT_BYTES_MAX} bytes, this one has {size}. Send less with it.")
-    content = identity.digest(alias, event_type, None if written is None else timestamp, encoded)
+    content = identity.digest(alias, event_type, None if written is None else at, encoded)
     key = identity.key(customer_event_id)
-    return Event(key, content, customer_event_id, alias, event_type, timestamp, written is not None, encoded)
+    return Event(key, content, customer_event_id, alias, event_type, at, written is not None, encoded)
 
 
 def cancellation(named: str, *, received_at: int) -> Event:
     """What takes back the event of this name; it travels like an event, and nobody is its customer."""
+    check_ids((named,))
     return Event(
-        key=identity.named(_checked_id(named)),
+        key=identity.named(named),
         digest=CANCELLATION,
         customer_event_id=named,
         customer_alias="",
@@ -113,38 +106,38 @@ def cancellation(named: str, *, received_at: int) -> Event:
     )
 
 
+def check_names(*, aliases: Iterable[str], types: Iterable[str]) -> None:
+    """Refuse customer aliases and event types that cannot be kept."""
+    for alias in aliases:
+        if alias not in _SOUND:
+            _check_text(alias, key="customerAlias")
+    for event_type in types:
+        if event_type not in _SOUND:
+            _check_text(event_type, key="eventType")
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Refuse ids that cannot be kept."""
+    lengths = {*map(len, ids)}
+    if min(lengths) < 1 or max(lengths) > TEXT_CHARACTERS_MAX or "\0" in "".join(ids):
+        raise InvalidValue(
+            f"`customerEventId` must have 1 to {TEXT_CHARACTERS_MAX} characters, none of them U+0000.",
+            key="customerEventId",
+        )
+
+
 def sender_id(body: bytes | msgspec.Raw) -> str | None:
     """The id of an event that was refused, as far as it can be read."""
     found = diagnosis.texts(body, "customerEventId")
     return found[0] if found else None
 
 
-def microseconds(instant: datetime) -> int:
-    """An instant as microseconds since 1970 in UTC."""
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def instant(microseconds_: int) -> datetime:
-    """The instant of so many microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=microseconds_)
-
-
-_TIMESTAMP_MIN = microseconds(datetime(2000, 1, 1, tzinfo=UTC))
-_TIMESTAMP_MAX = microseconds(datetime(2101, 1, 1, tzinfo=UTC)) - 1
-_RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,64})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 # Texts that were checked lately: names come again and again.
 _SOUND: set[str] = set()
 _SOUND_MAX = 50_000
-# Whole seconds that were read lately, as written: events come in bursts.
-_SECONDS: dict[str, int] = {}
-_SECONDS_MAX = 10_000
-# A fraction of so many digits as microseconds.
-_SCALES: tuple[int, ...] = tuple(10 ** (6 - digits) for digits in range(7))
 
 
 def _check_text(text: str, *, key: str) -> None:
@@ -156,56 +149,6 @@ def _check_text(text: str, *, key: str) -> None:
     if len(_SOUND) >= _SOUND_MAX:
         _SOUND.clear()
     _SOUND.add(text)
-
-
-def _checked_id(customer_event_id: str) -> str:
-    if not 1 <= len(customer_event_id) <= TEXT_CHARACTERS_MAX or "\0" in customer_event_id:
-        raise InvalidValue(
-            f"`customerEventId` must have 1 to {TEXT_CHARACTERS_MAX} characters, none of them U+0000.",
-            key="customerEventId",
-        )
-    return customer_event_id
-
-
-def _timestamp(text: str, received_at: int) -> int:
-    timestamp = _parse_timestamp(text)
-    if timestamp is None:
-        raise InvalidValue(
-            "`eventTimestamp` must be an RFC 3339 timestamp with an offset, such as 2025-01-31T23:59:59.5Z.",
-            key="eventTimestamp",
-        )
-    if not _TIMESTAMP_MIN <= timestamp <= _TIMESTAMP_MAX:
-        raise InvalidValue("`eventTimestamp` must lie in the years 2000 to 2100.", key="eventTimestamp")
-    if timestamp > received_at + _AHEAD_MICROSECONDS:
-        raise InvalidValue(
-            "`eventTimestamp` is more than 5 minutes ahead of our clock. Check the sender's clock and time zone.",
-            key="eventTimestamp",
-        )
-    return timestamp
-
-
-def _parse_timestamp(text: str) -> int | None:
-    """Microseconds since 1970; None: not a timestamp. In UTC it is a second, usually seen before, and its fraction."""
-    second = _SECONDS.get(text[:19])
-    if second is not None and text[-1] == "Z":
-        if len(text) == 20:
-            return second
-        fraction = text[20:-1]
-        if text[19] == "." and len(fraction) <= 6 and fraction.isdecimal() and fraction.isascii():
-            return second + int(fraction) * _SCALES[len(fraction)]
-    if not _RFC_3339.fullmatch(text):
-        return None
-    try:
-        # Digits beyond microseconds are cut off here: rounding could move an event into the next period.
-        found = microseconds(datetime.fromisoformat(text.upper()))
-    except ValueError:
-        # A day or a time that does not exist.
-        return None
-    if text[-1] == "Z":
-        if len(_SECONDS) >= _SECONDS_MAX:
-            _SECONDS.clear()
-        _SECONDS[text[:19]] = found - found % 1_000_000
-    return found
 
 
 _FIELDS = frozenset({"customerAlias", "eventType", "customerEventId", "eventTimestamp", "eventProperties"})

@@ -24,11 +24,12 @@ from aiohttp import web
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from meter import dialect, entry, event, identity, inflate, load, stream, upload
+from meter import columns, dialect, entry, event, identity, inflate, load, stream, timestamp, upload
 from meter.csv_file import Source
 from meter.dialect import Letter
+from meter.entry import Block
 from meter.error import BodyTooLarge, EventRefused, InvalidValue, MeterError, NothingAccepted, SomeRefused
-from meter.event import Event
+from meter.event import Event, Wire
 from meter.load import Load, Loads
 from meter.stream import Limit, Stream
 from runtime import telemetry
@@ -97,30 +98,28 @@ class _Ingest:
         """Every dialect, with the event or the verdict on each as answer."""
         with _REFUSALS_COUNTED:
             letter = await _open(request)
-            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             into = await self._load(request, principal)
             letter = load.narrowed(letter, into)
             if not letter.is_batch:
                 one = letter.language.decode(letter.parts[0], received_at=received_at, new_id=uuid7)
                 position = await self._append([one], received_at, principal, into)
                 return _reply(_shown(one, principal), status=201, position=position)
+            if letter.wires and (good := _block(letter.wires, received_at, principal)) is not None:
+                position = await self._send(good)
+                return _counted(len(good), entry.duplicates(good.split_keys, good.digests), position, [])
             events, problems, rejected = _read(letter, received_at)
             if not events:
                 raise NothingAccepted(problems)
             position = await self._append(events, received_at, principal, into)
-            body = {
-                "accepted": len(events),
-                "duplicates": _duplicates(events),
-                "position": position or None,
-                "rejected": rejected,
-            }
-            return _reply(body, status=202, position=position)
+            duplicates = entry.duplicates([one.key for one in events], [one.digest for one in events])
+            return _counted(len(events), duplicates, position, rejected)
 
     async def post_cloud(self, request: web.Request) -> web.Response:
         """CloudEvents for clients that know 204, and problems."""
         with _REFUSALS_COUNTED:
             letter = await _open(request, is_cloud=True)
-            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             into = await self._load(request, principal)
             events, problems, _ = _read(load.narrowed(letter, into), received_at)
             if not events:
@@ -133,7 +132,7 @@ class _Ingest:
     async def post_csv(self, request: web.Request) -> web.Response:
         """A file."""
         with _REFUSALS_COUNTED:
-            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             zone, into = ZoneInfo(principal.time_zone), await self._load(request, principal)
             check = None if into is None else partial(load.check, into)
             found = await upload.take(
@@ -152,7 +151,7 @@ class _Ingest:
                     " the backfill, or send the event into it with other content, to change what it loads.",
                     key=BACKFILL_HEADER,
                 )
-            received_at, principal = event.microseconds(self._clock()), self._caller(request)
+            received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             one = event.cancellation(request.match_info["id"], received_at=received_at)
             position = await self._append([one], received_at, principal)
             return _reply({"id": identity.public_id(one.key), "position": position}, status=202, position=position)
@@ -167,12 +166,14 @@ class _Ingest:
     ) -> str:
         """Let events in; answers where they stand, which is nowhere for a backfill's."""
         if into is not None:
-            await self._loads.keep(into, events, received_at=event.instant(received_at))
+            await self._loads.keep(into, events, received_at=timestamp.instant(received_at))
             telemetry.EVENTS_ACCEPTED.inc(len(events))
             return ""
-        block = entry.block(events, account=principal.account, received_at=received_at)
+        return await self._send(entry.block(events, account=principal.account, received_at=received_at))
+
+    async def _send(self, block: Block) -> str:
         entry_id = await self._stream.append(entry.encode_block(block))
-        telemetry.EVENTS_ACCEPTED.inc(len(events))
+        telemetry.EVENTS_ACCEPTED.inc(len(block))
         return f"{self._number}/{entry_id}"
 
 
@@ -207,21 +208,13 @@ def _read(letter: Letter, received_at: int) -> tuple[list[Event], list[EventRefu
     return events, problems, rejected
 
 
-def _duplicates(events: Sequence[Event]) -> int:
-    """How many events of one request say what the same id said right before, in the same request.
+def _block(wires: Sequence[Wire], received_at: int, principal: Principal) -> Block | None:
+    return columns.block(wires, account=principal.account, received_at=received_at, new_id=uuid7)
 
-    Those have no effect whatever is stored. More is not known here: that would be a look at Postgres, and what one
-    process remembers of others' corrections may be wrong.
-    """
-    # The usual case costs one set of the keys.
-    if len({one.key for one in events}) == len(events):
-        return 0
-    found = 0
-    digests: dict[bytes, int] = {}
-    for one in events:
-        found += digests.get(one.key) == one.digest
-        digests[one.key] = one.digest
-    return found
+
+def _counted(accepted: int, duplicates: int, position: str, rejected: Sequence[Rejection]) -> web.Response:
+    body = {"accepted": accepted, "duplicates": duplicates, "position": position or None, "rejected": rejected}
+    return _reply(body, status=202, position=position)
 
 
 class _RefusalsCounted:
@@ -246,7 +239,7 @@ def _shown(one: Event, principal: Principal) -> _Shown:
         customer_alias=one.customer_alias,
         event_type=one.event_type,
         sequence_account_id=principal.account_id,
-        event_timestamp=event.instant(one.timestamp).astimezone(UTC),
+        event_timestamp=timestamp.instant(one.timestamp).astimezone(UTC),
         event_properties=msgspec.Raw(one.properties),
     )
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from meter import event, identity
+from meter import identity, timestamp
 from meter.dialect import Language, Letter
 from meter.error import MissingField, OutsideBackfill
 from meter.event import Event
@@ -55,7 +55,7 @@ class Loads:
             found = backfill.check_open(await backfill.get(conn, account, backfill=id_))
         ranges: defaultdict[str, list[Range]] = defaultdict(list)
         for one in found.segments:
-            ranges[one.alias].append((event.microseconds(one.start), event.microseconds(one.end)))
+            ranges[one.alias].append((timestamp.microseconds(one.start), timestamp.microseconds(one.end)))
         return Load(account, found.id, ranges)
 
     async def keep(self, load: Load, events: Sequence[Event], *, received_at: datetime) -> None:
@@ -82,7 +82,7 @@ def narrowed(letter: Letter, load: Load | None) -> Letter:
     def decode(raw: bytes | msgspec.Raw, **context: Any) -> Event:
         return check(load, read(raw, **context))
 
-    return msgspec.structs.replace(letter, language=Language(decode, letter.language.sender_id))
+    return msgspec.structs.replace(letter, language=Language(decode, letter.language.sender_id), wires=())
 
 
 def check(load: Load, one: Event) -> Event:
@@ -105,6 +105,6 @@ def _loaded(one: Event) -> Loaded:
         customer_event_id=None if identity.is_id(one.key) else one.customer_event_id,
         alias=one.customer_alias,
         event_type=one.event_type,
-        event_timestamp=event.instant(one.timestamp),
+        event_timestamp=timestamp.instant(one.timestamp),
         properties=one.properties.decode(),
     )

@@ -13,7 +13,7 @@ import msgspec
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from meter import entry, event, history
+from meter import entry, event, history, timestamp
 from meter.aggregate import Aggregator
 from meter.stream import Limit, Stream
 from rating.metric import Aggregation
@@ -90,7 +90,7 @@ async def another_account(conn: Connection) -> Principal:
 
 def block_of(account: Principal, *events: Mapping[str, Any], now: datetime = NOW) -> bytes:
     """These events as the stream takes them."""
-    received_at = event.microseconds(now)
+    received_at = timestamp.microseconds(now)
     decoded = [event.decode(_ENCODER.encode(one), received_at=received_at, new_id=uuid7) for one in events]
     return entry.encode_block(entry.block(decoded, account=account.account, received_at=received_at))
 

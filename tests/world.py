@@ -18,7 +18,7 @@ import msgspec
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from meter import entry, event, history, load, stream
+from meter import entry, event, history, load, stream, timestamp
 from meter.aggregate import Aggregator
 from meter.backfill import Backfiller
 from meter.history import History
@@ -65,7 +65,7 @@ class World:
         self.backfills: dict[str, State] = {}
         # Whether something happened that lookups may show.
         self.has_changed = True
-        self._ms = event.microseconds(usage.NOW) // 1_000
+        self._ms = timestamp.microseconds(usage.NOW) // 1_000
         self._asked = usage.NOW
         self._start()
 
@@ -144,7 +144,7 @@ class World:
 
     async def end(self, value: str, at: datetime) -> None:
         await alias.end(self.conn, self.account.account, alias=self.aliases[value], now=at)
-        self.model.end(value, event.microseconds(at))
+        self.model.end(value, timestamp.microseconds(at))
         self.has_changed = True
 
     async def open(self, aliases: Sequence[str], *, is_replacing: bool) -> str:
@@ -163,7 +163,7 @@ class World:
         name = str(made.id)
         self.backfills[name], self.model.loads[name] = State.OPEN, []
         if is_replacing:
-            times = event.microseconds(START), event.microseconds(END)
+            times = timestamp.microseconds(START), timestamp.microseconds(END)
             self.model.replacing[name] = [(one, *times) for one in aliases]
         return name
 
@@ -171,7 +171,7 @@ class World:
         loads = load.Loads(self.pool, events_max=1_000)
         into = await loads.open(self.account.account, name)
         fit = [(id_, one) for id_, one in events if one.alias in into.ranges and one.at is not None]
-        taken = [load.check(into, _event(id_, one, event.microseconds(usage.NOW))) for id_, one in fit]
+        taken = [load.check(into, _event(id_, one, timestamp.microseconds(usage.NOW))) for id_, one in fit]
         if taken:
             await loads.keep(into, taken, received_at=usage.NOW)
             self.model.loads[name] += fit
@@ -254,7 +254,7 @@ class World:
         assert await usage.differences(self.conn) == []
         events = list(self.model.counted(await self.positions()).values())
         for start, end in RANGES:
-            bounds = event.microseconds(start), event.microseconds(end)
+            bounds = timestamp.microseconds(start), timestamp.microseconds(end)
             for customer in self.customers:
                 segments = self.model.segments(str(customer), *bounds)
                 await self._compare(events, segments, start=start, end=end, customer=customer)
@@ -281,7 +281,7 @@ def _event(id_: str, one: Content | None, received_at: int) -> event.Event:
     if one is None:
         return event.cancellation(id_, received_at=received_at)
     properties = {"n": one.n, "model": one.model}
-    when = event.instant(one.at).isoformat() if one.at is not None else ""
+    when = timestamp.instant(one.at).isoformat() if one.at is not None else ""
     sent = usage.called(id_, alias=one.alias, when=when, **properties)
     return event.decode(msgspec.json.encode(sent), received_at=received_at, new_id=uuid7)
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from meter import entry, event
+from meter import entry, event, timestamp
 from meter.aggregate import Aggregator
 from store.account import Principal
 from store.db import Connection, Pool
@@ -27,7 +27,7 @@ from tests.usage import (
 
 
 def cancellation_of(account: Principal, id_: str) -> bytes:
-    received_at = event.microseconds(NOW)
+    received_at = timestamp.microseconds(NOW)
     one = event.cancellation(id_, received_at=received_at)
     return entry.encode_block(entry.block([one], account=account.account, received_at=received_at))
 

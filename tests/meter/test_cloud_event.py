@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from meter import cloud_event, event, identity
+from meter import cloud_event, event, identity, timestamp
 from meter.error import EventRefused
 from meter.event import Event
 from tests.usage import NOW
@@ -21,7 +21,7 @@ def cloud(**fields: Any) -> bytes:
 
 
 def read(body: bytes) -> Event:
-    return cloud_event.decode(body, received_at=event.microseconds(NOW), new_id=lambda: NEW_ID)
+    return cloud_event.decode(body, received_at=timestamp.microseconds(NOW), new_id=lambda: NEW_ID)
 
 
 def test_a_cloud_event_is_a_usage_event() -> None:
@@ -36,7 +36,7 @@ def test_a_cloud_event_is_a_usage_event() -> None:
             "eventProperties": {"tokens": 5, "model": "large"},
         }
     )
-    assert found == event.decode(ours, received_at=event.microseconds(NOW), new_id=lambda: NEW_ID)
+    assert found == event.decode(ours, received_at=timestamp.microseconds(NOW), new_id=lambda: NEW_ID)
 
 
 def test_its_identity_is_source_and_id() -> None:

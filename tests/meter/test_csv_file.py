@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from meter import csv_file, event
+from meter import csv_file, timestamp
 from meter.csv_file import Row, Source
 from meter.error import BadFile
 from tests.usage import NOW
@@ -16,7 +16,7 @@ HEADER = "eventType,eventTimestamp,customerAlias,customerEventId,eventProperties
 
 def read(text: str | bytes, *, zone: str = "UTC", name: str = "f") -> list[Row]:
     file = io.BytesIO(text.encode() if isinstance(text, str) else text)
-    return list(csv_file.rows(Source(file, name, ZoneInfo(zone), event.microseconds(NOW))))
+    return list(csv_file.rows(Source(file, name, ZoneInfo(zone), timestamp.microseconds(NOW))))
 
 
 def properties(cells: str) -> bytes:
@@ -31,7 +31,7 @@ def test_a_row_is_an_event() -> None:
     assert (row.number, row.customer_event_id, row.problem) == (2, "e1", None)
     assert row.event is not None
     assert (row.event.customer_event_id, row.event.customer_alias, row.event.event_type) == ("e1", "acme", "call")
-    assert event.instant(row.event.timestamp) == datetime(2025, 3, 1, 7, 7, tzinfo=UTC)
+    assert timestamp.instant(row.event.timestamp) == datetime(2025, 3, 1, 7, 7, tzinfo=UTC)
     assert row.event.properties == b'{"model":"large","tokens":250}'
 
 
@@ -47,7 +47,7 @@ def test_a_date_is_the_start_of_the_day_in_the_accounts_zone(zone: str, instant:
     [row] = read(HEADER + "call,2025-03-01,acme,e1,,\n", zone=zone)
 
     assert row.event is not None
-    assert event.instant(row.event.timestamp) == instant
+    assert timestamp.instant(row.event.timestamp) == instant
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from meter import dead_letter, entry, event
+from meter import dead_letter, entry, timestamp
 from meter.aggregate import Aggregator
 from meter.batch import batch, split
 from meter.entry import Block
@@ -279,7 +279,7 @@ def test_a_cut_keeps_which_events_have_no_timestamp_of_their_own(account: Princi
 
     assert entry.cut(block, 2, 6).untimed == [1, 3]
     assert entry.cut(block, 2, 6).ids == {0: "e2", 1: "e3", 2: "e4", 3: "e5"}
-    assert event.microseconds(datetime(2025, 3, 1, 10, 7, tzinfo=UTC)) == entry.cut(block, 2, 3).timestamps[0]
+    assert timestamp.microseconds(datetime(2025, 3, 1, 10, 7, tzinfo=UTC)) == entry.cut(block, 2, 3).timestamps[0]
 
 
 async def test_parts_of_a_batch_are_counted_once_however_many_cells_they_have(

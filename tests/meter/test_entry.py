@@ -4,14 +4,14 @@ import msgspec
 import pytest
 from uuid_utils.compat import uuid7
 
-from meter import entry, event
+from meter import entry, event, timestamp
 from meter.entry import Block
 from meter.error import UnreadableEntry
 from tests.usage import NOW, called
 
 
 def block(*ids: str, account: int = 1) -> Block:
-    received_at = event.microseconds(NOW)
+    received_at = timestamp.microseconds(NOW)
     events = [
         event.decode(msgspec.json.encode(called(id_, n=n)), received_at=received_at, new_id=uuid7)
         for n, id_ in enumerate(ids)
@@ -20,7 +20,7 @@ def block(*ids: str, account: int = 1) -> Block:
 
 
 def test_a_part_of_a_block_names_nobody_else() -> None:
-    received_at = event.microseconds(NOW)
+    received_at = timestamp.microseconds(NOW)
     bodies = [called("a"), called("b", alias="beta"), called("c", alias="gamma")]
     events = [event.decode(msgspec.json.encode(one), received_at=received_at, new_id=uuid7) for one in bodies]
 
@@ -54,7 +54,7 @@ def test_small_neighbours_of_one_account_become_one_block() -> None:
 
 
 def test_a_merged_block_knows_which_events_have_no_timestamp_and_whose_they_are() -> None:
-    received_at = event.microseconds(NOW)
+    received_at = timestamp.microseconds(NOW)
     bodies = [called("a"), called("b", when="", alias="beta"), called("c", alias="gamma", when=""), called("d")]
     events = [event.decode(msgspec.json.encode(one), received_at=received_at, new_id=uuid7) for one in bodies]
     blocks = [entry.block([one], account=1, received_at=received_at) for one in events]
@@ -66,7 +66,7 @@ def test_a_merged_block_knows_which_events_have_no_timestamp_and_whose_they_are(
 
 
 def test_a_merged_block_was_received_when_the_last_of_its_parts_was() -> None:
-    first, last = block("a"), msgspec.structs.replace(block("b"), received_at=event.microseconds(NOW) + 7)
+    first, last = block("a"), msgspec.structs.replace(block("b"), received_at=timestamp.microseconds(NOW) + 7)
 
     [merged] = joined(first, last)
 
@@ -89,7 +89,7 @@ def test_an_id_that_is_its_own_key_is_not_kept_twice() -> None:
 
 
 def test_events_without_a_timestamp_are_remembered_by_place() -> None:
-    received_at = event.microseconds(NOW)
+    received_at = timestamp.microseconds(NOW)
     bodies = [called("a"), called("b", when="")]
     events = [event.decode(msgspec.json.encode(one), received_at=received_at, new_id=uuid7) for one in bodies]
 

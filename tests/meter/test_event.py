@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meter import event
+from meter import event, timestamp
 from meter.error import EventRefused
 from meter.event import Event
 from tests.usage import NOW, called
@@ -24,7 +24,7 @@ ELSEWHERE = {"BAD_ROW", "OUTSIDE_BACKFILL"}
 
 
 def read(body: bytes) -> Event:
-    return event.decode(body, received_at=event.microseconds(NOW), new_id=lambda: NEW_ID)
+    return event.decode(body, received_at=timestamp.microseconds(NOW), new_id=lambda: NEW_ID)
 
 
 def sent(**fields: Any) -> bytes:
@@ -33,15 +33,15 @@ def sent(**fields: Any) -> bytes:
     return msgspec.json.encode({name: value for name, value in (plain | fields).items() if value is not msgspec.UNSET})
 
 
-def when(timestamp: str) -> datetime:
-    return event.instant(read(sent(eventTimestamp=timestamp)).timestamp)
+def when(text: str) -> datetime:
+    return timestamp.instant(read(sent(eventTimestamp=text)).timestamp)
 
 
 def test_an_event_keeps_what_was_sent() -> None:
     found = read(msgspec.json.encode(called("e1", tokens=5, model="large")))
 
     assert (found.customer_event_id, found.customer_alias, found.event_type) == ("e1", "acme", "call")
-    assert event.instant(found.timestamp) == datetime(2025, 3, 1, 10, 7, tzinfo=UTC)
+    assert timestamp.instant(found.timestamp) == datetime(2025, 3, 1, 10, 7, tzinfo=UTC)
     assert found.properties == b'{"model":"large","tokens":5}'
 
 
@@ -49,7 +49,7 @@ def test_without_id_and_timestamp_they_are_given() -> None:
     found = read(sent(customerEventId=None, eventTimestamp=None))
 
     assert found.customer_event_id == str(NEW_ID)
-    assert event.instant(found.timestamp) == NOW
+    assert timestamp.instant(found.timestamp) == NOW
     assert not found.has_own_timestamp
 
 
@@ -212,7 +212,7 @@ def test_other_content_has_another_digest(change: dict[str, Any]) -> None:
 
 
 def test_the_time_of_receipt_is_no_part_of_the_content() -> None:
-    later = event.decode(sent(customerEventId="e"), received_at=event.microseconds(NOW) + 1, new_id=lambda: NEW_ID)
+    later = event.decode(sent(customerEventId="e"), received_at=timestamp.microseconds(NOW) + 1, new_id=lambda: NEW_ID)
 
     assert later.digest == read(sent(customerEventId="e")).digest
 

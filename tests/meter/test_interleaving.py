@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from meter import event, stream
+from meter import stream, timestamp
 from meter.history import History
 from runtime.server import Server
 from store import db
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 AGGREGATIONS = ["COUNT", "SUM", "UNIQUE", "MAX", "MIN", "LATEST", "AVERAGE", "WEIGHTED"]
 ACCOUNT = UUID("0193f000-0000-7000-8000-000000000001")
-TIMES = [event.microseconds(usage.at(f"2025-03-0{text}")) for text in ("1T10:14:59", "1T10:15:00", "2T00:00:00")]
+TIMES = [timestamp.microseconds(usage.at(f"2025-03-0{text}")) for text in ("1T10:14:59", "1T10:15:00", "2T00:00:00")]
 ENDS = [usage.at(f"2025-03-0{text}") for text in ("1T10:14:59.000002", "1T10:20:00", "2T00:00:00")]
 IDS = "abcd"
 

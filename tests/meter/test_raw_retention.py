@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from meter import event
+from meter import timestamp
 from meter.aggregate import Aggregator
 from runtime.settings import Settings
 from store import metric as metrics
@@ -96,7 +96,7 @@ async def test_raw_events_stay_for_ever_unless_a_setting_says_otherwise(
 
 
 def test_no_event_is_further_ahead_of_its_receipt_than_the_border_says() -> None:
-    assert partition.AHEAD_MAX == event.AHEAD_MAX
+    assert partition.AHEAD_MAX == timestamp.AHEAD_MAX
 
 
 async def test_several_months_go_in_one_day_and_this_one_never(

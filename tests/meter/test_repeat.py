@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from meter import entry, event
+from meter import entry, event, timestamp
 from meter.repeat import Repeats
 from store import dead_letter, stream_position
 from store.account import Principal
@@ -27,7 +27,7 @@ from tests.usage import (
 )
 
 ZERO, ONE = "events:{0}", "events:{1}"
-AT = event.microseconds(NOW) // 1_000
+AT = timestamp.microseconds(NOW) // 1_000
 LATER = NOW + timedelta(hours=2)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from meter import event, identity
+from meter import event, identity, timestamp
 from usance.bench import traffic
 from usance.bench.traffic import Ids, Shape, Stamper
 
@@ -62,7 +62,7 @@ def test_the_meter_takes_the_ids_as_keys_and_the_events_as_they_are(ids: Ids) ->
     events, _ = sent(Shape(batch=10, ids=ids, pool_events=2_000), rounds=1)
 
     for one in events[:200]:
-        read = event.decode(msgspec.json.encode(one), received_at=event.microseconds(NOW), new_id=pytest.fail)
+        read = event.decode(msgspec.json.encode(one), received_at=timestamp.microseconds(NOW), new_id=pytest.fail)
         assert identity.is_id(read.key)
 
 

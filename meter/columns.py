@@ -1,0 +1,63 @@
+"""Many good events at once, column by column: what `event.take` makes of each, at half the cost. Pure.
+
+    block(wires, ...) -> Block     ready for the stream
+                         None      one of them is bad, or of a rare form: whoever asks takes them one by one
+
+Nothing is taken here that `event.take` would refuse, and what is made of it is the same; a test compares the two.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import astuple
+
+from meter import entry, event, identity, properties, timestamp
+from meter.entry import Block
+from meter.error import EventRefused
+from meter.event import NewId, Wire
+
+
+def block(wires: Sequence[Wire], *, account: int, received_at: int, new_id: NewId) -> Block | None:
+    """The block of decoded events, if all are good and plain."""
+    aliases, types, sent_ids, written, flat = zip(*map(astuple, wires), strict=True)
+    ids = [str(new_id()) if one is None else one for one in sent_ids]
+    times = _times(written, received_at)
+    texts = properties.encode_all(flat)
+    if times is None or texts is None or not _are_sound(aliases, types, ids, texts):
+        return None
+    is_timed = written[0] is not None
+    own = identity.own_keys(ids)
+    keys = [] if own else list(map(identity.key, ids))
+    return entry.pack(
+        account=account,
+        received_at=received_at,
+        keys=own or b"".join(keys),
+        digests=identity.digests(aliases, types, times if is_timed else [None] * len(times), texts),
+        ids={place: ids[place] for place, key in enumerate(keys) if not identity.is_id(key)},
+        aliases=aliases,
+        types=types,
+        timestamps=times,
+        untimed=() if is_timed else range(len(times)),
+        properties=texts,
+    )
+
+
+def _times(written: Sequence[str | None], received_at: int) -> list[int] | None:
+    """When the events happened, if all say so or none does."""
+    said = [one for one in written if one is not None]
+    if not said:
+        return [received_at] * len(written)
+    return timestamp.read_all(said, received_at) if len(said) == len(written) else None
+
+
+def _are_sound(aliases: Sequence[str], types: Sequence[str], ids: Sequence[str], texts: Sequence[bytes]) -> bool:
+    names, kinds = {*aliases}, {*types}
+    # The longest of each, which may be of different events: then it is looked at more closely elsewhere.
+    columns: tuple[Iterable[str | bytes], ...] = (names, kinds, ids, texts)
+    if sum(max(map(len, column)) for column in columns) > event.EVENT_BYTES_MAX:
+        return False
+    try:
+        event.check_names(aliases=names, types=kinds)
+        event.check_ids(ids)
+    except EventRefused:
+        return False
+    return True
