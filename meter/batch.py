@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from meter import entry
-from meter.entry import DIGEST_BYTES, Block
+from meter.entry import DIGEST_BYTES, KEY_BYTES, Block
 from meter.error import UnreadableEntry
 from store import event_key, stream_position
 
@@ -28,7 +28,6 @@ class Placed(msgspec.Struct, frozen=True):
     entry_sequence: int
     first_index: int
     first_place: int
-    keys: list[bytes]
     untimed: frozenset[int]
 
 
@@ -81,14 +80,14 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
         milliseconds, sequence = stream_position.order(entry_id)
         first = len(digests)
         for block in found:
-            keys = block.split_keys
             place = len(digests)
-            if len(block.packed_digests) != DIGEST_BYTES * len(keys):
+            size, rest = divmod(len(block.keys), KEY_BYTES)
+            if rest or len(block.packed_digests) != DIGEST_BYTES * size:
                 raise UnreadableEntry("A block of a stream entry has not one digest for each key.")
             index = first_index + place - first
-            blocks.append(Placed(block, milliseconds, sequence, index, place, keys, frozenset(block.untimed)))
+            blocks.append(Placed(block, milliseconds, sequence, index, place, frozenset(block.untimed)))
             account = event_key.identity(block.account, b"")
-            identities.extend([account + key for key in keys])
+            identities.extend([account + key for key in block.split_keys])
             digests.extend(block.digests)
     return Batch(
         end=entries[-1][0],
@@ -124,7 +123,6 @@ def _part(whole: Batch, start: int, stop: int) -> Batch:
                     entry_sequence=placed.entry_sequence,
                     first_index=placed.first_index + first,
                     first_place=placed.first_place + first - start,
-                    keys=placed.keys[first:last],
                     untimed=frozenset(place - first for place in placed.untimed if first <= place < last),
                 )
             )

@@ -264,7 +264,9 @@ def _repeated(batch: Batch) -> dict[bytes, list[int]]:
     last = batch.last_places
     found: set[bytes] = set()
     if len(last) < batch.events:
-        found |= {identity for place, identity in enumerate(batch.identities) if last[identity] != place}
+        # An id that came again names its last place, and stands before that one as well.
+        places_ = enumerate(map(last.__getitem__, batch.identities))
+        found |= {batch.identities[place] for place, at in places_ if at != place}
     if CANCELLATION in batch.digests:
         found |= {batch.identities[place] for place, one in enumerate(batch.digests) if one == CANCELLATION}
     places: dict[bytes, list[int]] = {identity: [] for identity in found}
@@ -303,10 +305,10 @@ def _claims(batch: Batch, ids: Mapping[bytes, _Id], *, first_no: int) -> Claims:
         if one.walk.standing is not None
     }
     identities = sorted(batch.last_places)
-    places = [batch.last_places[identity] for identity in identities]
+    places = list(map(batch.last_places.__getitem__, identities))
     if stands:
         places = [stands.get(identity, place) for identity, place in zip(identities, places, strict=True)]
-    return Claims(identities, [first_no + place for place in places], [batch.digests[place] for place in places])
+    return Claims(identities, [first_no + place for place in places], list(map(batch.digests.__getitem__, places)))
 
 
 def _first(moved: tuple[bytes, Item]) -> bytes:

@@ -117,7 +117,7 @@ def _received(
         entry_sequence=placed.entry_sequence,
         first_index=placed.first_index,
         first_no=first,
-        keys=placed.keys,
+        keys=placed.block.keys,
         ids=block.ids,
         aliases=[named[place] for place in block.alias_places],
         type_names=block.type_names,
@@ -154,7 +154,7 @@ def _pieces(received: Sequence[Received]) -> Iterator[tuple[int, Sequence[Receiv
     sizes: defaultdict[int, int] = defaultdict(int)
     for one in received:
         waiting[one.account].append(one)
-        sizes[one.account] += len(one.keys)
+        sizes[one.account] += len(one.properties)
         if sizes[one.account] >= _PIECE_EVENTS:
             del sizes[one.account]
             yield one.account, waiting.pop(one.account)
@@ -165,7 +165,7 @@ def _occurrences(blocks: Sequence[Received], dead: frozenset[int]) -> Occurrence
     """What lives of these blocks, one after the other."""
     found = Occurrences([], [], [], [], [])
     for one in blocks:
-        numbers = range(one.first_no, one.first_no + len(one.keys))
+        numbers = range(one.first_no, one.first_no + len(one.properties))
         names = one.type_names
         types = [names[0]] * len(numbers) if len(names) == 1 else [names[place] for place in one.types]
         if dead.isdisjoint(numbers):

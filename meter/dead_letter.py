@@ -212,7 +212,7 @@ def _letter(whole: Batch, place: int, exc: BaseException, *, new_id: NewId) -> N
         id=new_id(),
         account=placed.block.account,
         order=alone.candidate(0).order,
-        key=identity.public_id(placed.keys[0]),
+        key=identity.public_id(placed.block.keys[: entry.KEY_BYTES]),
         content=entry.join([entry.encode_block(placed.block)]),
         code=_code(exc),
         reason=_reason(exc),

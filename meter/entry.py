@@ -20,6 +20,7 @@ import msgspec
 from meter import identity
 from meter.error import UnreadableEntry
 from meter.event import Event
+from store import copy
 
 KEY_BYTES = 16
 # The numbers of accounts are 4 bytes in Postgres.
@@ -53,9 +54,9 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         return len(self.properties)
 
     @property
-    def split_keys(self) -> list[bytes]:
+    def split_keys(self) -> tuple[bytes, ...]:
         """A key for each event."""
-        return [self.keys[at : at + KEY_BYTES] for at in range(0, len(self.keys), KEY_BYTES)]
+        return copy.split(self.keys, KEY_BYTES)
 
     @property
     def digests(self) -> "memoryview[int]":

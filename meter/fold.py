@@ -74,7 +74,7 @@ class Rule(msgspec.Struct, frozen=True):
     """A metric, ready to count."""
 
     metric: Metric
-    take: Callable[[Properties], Counted | None]
+    take: Callable[[Sequence[Properties]], list[Counted | None]]
     is_sum: bool
     is_unique: bool
     # Whether every event of the type counts, and nothing but how many there are matters.
@@ -87,7 +87,7 @@ def rules(metrics: Iterable[Metric]) -> Rules:
     for one in metrics:
         ready = Rule(
             metric=one,
-            take=metric.rule(one),
+            take=metric.counted_all(one),
             is_sum=one.aggregation in {Aggregation.SUM, Aggregation.AVERAGE},
             is_unique=one.aggregation is Aggregation.UNIQUE,
             is_count=one.aggregation is Aggregation.COUNT and one.is_complete and not one.reads_properties,
@@ -125,7 +125,7 @@ def _fold(
 ) -> None:
     """One metric that looks into events. `read`: what was read of them before, for all metrics."""
     slots, properties = read
-    taken: list[Counted | None] = [rule.take(one) for one in properties] if properties else [1] * len(slots)
+    taken = rule.take(properties) if properties else [1] * len(slots)
     if not rule.metric.is_complete:
         # Events of these numbers wait for the loop that folds history.
         waiting = range(rule.metric.folded_to, rule.metric.born_no)
@@ -142,21 +142,23 @@ def _fold(
     _add(deltas, rule, account, _cells(places, taken, is_sum=rule.is_sum), sign)
 
 
-def _cells(places: Sequence[_Place], taken: Sequence[Any], *, is_sum: bool) -> dict[_Place, list[Any]]:
+def _cells(places: Sequence[_Place], taken: Sequence[Any], *, is_sum: bool) -> dict[_Place, tuple[int, Any]]:
     """How many events were counted at each place, and what they add up to."""
-    cells: dict[_Place, list[Any]] = {}
-    for place, value in zip(places, taken, strict=True):
-        if value is None:
-            continue
-        cell = cells.get(place)
-        if cell is None:
-            cells[place] = [1, value]
-            continue
-        cell[0] += 1
-        if is_sum:
-            # Decimals never with an operator: that would round to the ambient precision.
-            cell[1] = cell[1] + value if type(value) is type(cell[1]) is int else number.add(cell[1], value)
-    return cells
+    if None in taken:
+        places = list(compress(places, [value is not None for value in taken]))
+        taken = [value for value in taken if value is not None]
+    counts = Counter(places)
+    if not is_sum:
+        return {place: (count, None) for place, count in counts.items()}
+    totals: dict[_Place, Any] = dict.fromkeys(counts, 0)
+    if {*map(type, taken)} <= {int}:
+        for place, value in zip(places, taken, strict=True):
+            totals[place] += value
+    else:
+        # Decimals never with an operator: that would round to the ambient precision.
+        for place, value in zip(places, taken, strict=True):
+            totals[place] = add(totals[place], value)
+    return {place: (count, totals[place]) for place, count in counts.items()}
 
 
 def _add(deltas: Deltas, rule: Rule, account: int, cells: Mapping[_Place, Sequence[Any]], sign: int) -> None:

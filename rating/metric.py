@@ -19,7 +19,7 @@ is none.
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -136,6 +136,21 @@ def counted(metric: Metric, properties: Properties) -> Counted | None:
     return rule(metric)(properties)
 
 
+def counted_all(metric: Metric) -> Callable[[Sequence[Properties]], list[Counted | None]]:
+    """What each of many events adds, for whoever has many times many."""
+    take, name = rule(metric), metric.aggregation_property or ""
+    is_plain = (
+        not metric.filters and not metric.bounds and metric.aggregation not in {Aggregation.COUNT, Aggregation.UNIQUE}
+    )
+
+    def each(properties: Sequence[Properties]) -> list[Counted | None]:
+        # The usual case: a column of integers, which need no look one by one.
+        found: Any = [one.get(name) for one in properties] if is_plain else ()
+        return found if {*map(type, found)} == {int} else [take(one) for one in properties]
+
+    return each
+
+
 def rule(metric: Metric) -> Rule:
     """The metric as a function of an event's properties, for whoever has many events."""
     take = _take(metric)
@@ -160,20 +175,15 @@ def group(names: Sequence[str], properties: Properties) -> str:
     return msgspec.json.encode([text_of(properties.get(name)) for name in names]).decode()
 
 
-def groups(names: Sequence[str], properties: Iterable[Properties]) -> list[str]:
+def groups(names: Sequence[str], properties: Sequence[Properties]) -> list[str]:
     """The groups of many events. Most events share theirs with others, so each is written once."""
-    known: dict[tuple[object, ...], str] = {}
-    found = []
-    for one in properties:
-        values = tuple(map(one.get, names))
-        text = known.get(values)
-        if text is None:
-            text = group(names, one)
-            # 1 and true are equal, and their texts are not; so only texts are remembered.
-            if all(type(value) is str for value in values):
-                known[values] = text
-        found.append(text)
-    return found
+    keys = list(zip(*([one.get(name) for one in properties] for name in names), strict=True))
+    distinct = {*keys}
+    if not {kind for key in distinct for kind in map(type, key)} <= {str, type(None)}:
+        # 1 and true are equal, and their texts are not.
+        return [group(names, one) for one in properties]
+    known = {key: msgspec.json.encode(key).decode() for key in distinct}
+    return list(map(known.__getitem__, keys))
 
 
 def group_name(texts: Sequence[str | None]) -> str:

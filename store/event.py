@@ -8,9 +8,10 @@ COPY takes rows in Postgres' own binary form, built here: no other way in costs 
 Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2000.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
+from itertools import chain, compress
 from struct import Struct
 from uuid import UUID
 
@@ -39,7 +40,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     entry_sequence: int
     first_index: int
     first_no: int
-    keys: list[bytes]
+    keys: bytes
     ids: Mapping[int, str]
     aliases: Sequence[int]
     type_names: Sequence[str]
@@ -175,7 +176,9 @@ _COLUMNS = (
 )
 # The number of columns, then each column as its length and its value, big-endian.
 _OF_BLOCK = Struct(">h" + "ii" + "iq" * 3).pack
-_OF_EVENT = Struct(">" + "iq" * 2 + "ii" * 2 + "i16si").pack
+_OF_EVENT = Struct(">" + "iq" * 2 + "ii" * 2 + "i16si").pack(8, 0, 8, 0, 4, 0, 4, 0, 16, b"", 0)
+# Where among them the values stand.
+_NUMBER_AT, _TIMESTAMP_AT, _ALIAS_AT, _INDEX_AT, _KEY_AT, _LENGTH_AT = 4, 16, 28, 36, 44, 60
 
 
 async def _pieces(
@@ -185,7 +188,7 @@ async def _pieces(
     pieces, size = [copy.HEAD], 0
     for block in blocks:
         pieces.append(_rows(block, unstored, states))
-        size += len(block.keys)
+        size += len(block.properties)
         if size >= _ROWS_AT_ONCE:
             yield b"".join(pieces)
             pieces, size = [], 0
@@ -194,28 +197,42 @@ async def _pieces(
 
 def _rows(block: Received, unstored: AbstractSet[int], states: Mapping[int, str]) -> bytes:
     """The rows of a block: what its events have in common, and what each has of its own."""
-    at, index, no = block.timestamps, block.first_index, block.first_no
-    own = [
-        # Each value comes after its length.
-        _OF_EVENT(8, no + place, 8, at[place] - _POSTGRES_EPOCH, 4, alias, 4, index + place, 16, key, len(text)) + text
-        for place, (alias, key, text) in enumerate(zip(block.aliases, block.keys, block.properties, strict=True))
-    ]
-    numbers = range(no, no + len(own))
-    if len(block.type_names) == 1 and not block.ids and states.keys().isdisjoint(numbers):
-        common = _common(block, LIVE) + copy.text(block.type_names[0]) + copy.NULL
-        if not unstored.isdisjoint(numbers):
-            own = [one for number, one in zip(numbers, own, strict=True) if number not in unstored]
-        return common + common.join(own) if own else b""
-    return b"".join(
-        [
+    numbers = range(block.first_no, block.first_no + len(block.properties))
+    has_one_form = len(block.type_names) == 1 and not block.ids and states.keys().isdisjoint(numbers)
+    common = _common(block, LIVE) + copy.text(block.type_names[0]) + copy.NULL if has_one_form else b""
+    own: Iterable[tuple[bytes, bytes]] = zip(_own(block, numbers, common), block.properties, strict=True)
+    if not unstored.isdisjoint(numbers):
+        own = compress(own, [number not in unstored for number in numbers])
+    if has_one_form:
+        return b"".join(chain.from_iterable(own))
+    heads = compress(_heads(block, numbers, states), [number not in unstored for number in numbers])
+    return b"".join([head + fixed + text for head, (fixed, text) in zip(heads, own, strict=True)])
+
+
+def _own(block: Received, numbers: range, common: bytes) -> Sequence[bytes]:
+    """What has the same width for each event, behind what they have in common; its properties are still to follow."""
+    row = common + _OF_EVENT
+    rows, size, at = bytearray(row * len(numbers)), len(row), len(common)
+    timestamps = [timestamp - _POSTGRES_EPOCH for timestamp in block.timestamps]
+    indexes = range(block.first_index, block.first_index + len(numbers))
+    copy.put(rows, copy.packed(copy.LONG, numbers), width=8, size=size, at=at + _NUMBER_AT)
+    copy.put(rows, copy.packed(copy.LONG, timestamps), width=8, size=size, at=at + _TIMESTAMP_AT)
+    copy.put(rows, copy.packed(copy.INTEGER, block.aliases), width=4, size=size, at=at + _ALIAS_AT)
+    copy.put(rows, copy.packed(copy.INTEGER, indexes), width=4, size=size, at=at + _INDEX_AT)
+    copy.put(rows, block.keys, width=16, size=size, at=at + _KEY_AT)
+    lengths = copy.packed(copy.INTEGER, map(len, block.properties))
+    copy.put(rows, lengths, width=4, size=size, at=at + _LENGTH_AT)
+    return copy.split(rows, size)
+
+
+def _heads(block: Received, numbers: range, states: Mapping[int, str]) -> Iterator[bytes]:
+    """What stands before that, where it differs from event to event."""
+    for place, number in enumerate(numbers):
+        yield (
             _common(block, states.get(number, LIVE))
             + copy.text(block.type_names[block.types[place]])
             + (copy.text(block.ids[place]) if place in block.ids else copy.NULL)
-            + own[place]
-            for place, number in enumerate(numbers)
-            if number not in unstored
-        ]
-    )
+        )
 
 
 def _common(block: Received, state: str) -> bytes:

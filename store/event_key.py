@@ -9,7 +9,7 @@ aggregators that meet on the same ids wait for each other, never deadlock.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from itertools import compress, islice
+from itertools import compress
 from struct import Struct
 
 import msgspec
@@ -80,7 +80,10 @@ where event_key.account = new.account and event_key.key = new.key
 
 
 # The number of columns, then each column as its length and its value, big-endian.
-_ROW = Struct(">h" + "i4s" + "i16s" + "iq" * 2).pack
+_ROW = Struct(">h" + "i4s" + "i16s" + "iq" * 2).pack(4, 4, b"", 16, b"", 8, 0, 8, 0)
+# Where in a row the values stand.
+_ACCOUNT_AT, _KEY_AT, _NUMBER_AT, _DIGEST_AT = 6, 14, 34, 46
+_KEY_BYTES = 16
 
 
 def identity(account: int, key: bytes) -> bytes:
@@ -101,13 +104,22 @@ async def add(conn: Connection, claims: Claims) -> None:
 async def _pieces(claims: Claims) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
     yield copy.HEAD
-    columns = zip(claims.identities, claims.numbers, claims.digests, strict=True)
-    while rows := [
-        _ROW(4, 4, one[:4], 16, one[4:], 8, event_no, 8, digest)
-        for one, event_no, digest in islice(columns, _ROWS_AT_ONCE)
-    ]:
-        yield b"".join(rows)
+    for start in range(0, len(claims.identities), _ROWS_AT_ONCE):
+        stop = start + _ROWS_AT_ONCE
+        yield _rows(claims.identities[start:stop], claims.numbers[start:stop], claims.digests[start:stop])
     yield copy.END
+
+
+def _rows(identities: Sequence[bytes], numbers: Sequence[int], digests: Sequence[int]) -> bytes:
+    rows, size = bytearray(_ROW * len(identities)), len(_ROW)
+    joined = b"".join(identities)
+    # The identities are accounts and keys in turn.
+    accounts = joined[-_KEY_BYTES:] + joined[:-_KEY_BYTES]
+    copy.put(rows, accounts, width=_ACCOUNT_BYTES, size=size, at=_ACCOUNT_AT, skip=_KEY_BYTES)
+    copy.put(rows, joined, width=_KEY_BYTES, size=size, at=_KEY_AT, skip=_ACCOUNT_BYTES)
+    copy.put(rows, copy.packed(copy.LONG, numbers), width=8, size=size, at=_NUMBER_AT)
+    copy.put(rows, copy.packed(copy.LONG, digests), width=8, size=size, at=_DIGEST_AT)
+    return bytes(rows)
 
 
 async def claim(conn: Connection, claims: Claims, *, is_contended: bool) -> list[Known]:
