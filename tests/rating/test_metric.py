@@ -3,6 +3,8 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rating import metric
 from rating.metric import Aggregation, Counted, Filter, Metric
@@ -150,3 +152,22 @@ def test_case_71_a_negated_filter_takes_all_but_its_values(channel: str | None, 
     one = counting(not_channels=["text", "email"])
 
     assert metric.counted(one, {"channels": channel}) == counts
+
+
+VALUES = st.sampled_from([0, 1, -3, True, False, None, "", "1", "2.50", "eu", "EU", Decimal("1.5"), 10**19])
+PROPERTIES = st.lists(st.dictionaries(st.sampled_from("abc"), VALUES), max_size=6)
+METRICS = st.builds(
+    counting, st.sampled_from(Aggregation), of=st.just("a"), b=st.sampled_from([["eu"], ["1", "true"]])
+) | st.builds(counting, st.sampled_from(Aggregation), of=st.just("a"))
+
+
+@given(METRICS, PROPERTIES)
+def test_many_events_count_as_one_by_one(of: Metric, many: list[dict[str, object]]) -> None:
+    found = metric.counted_all(of)(many)
+    expected = [metric.counted(of, one) for one in many]
+    assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
+
+
+@given(st.sampled_from([("a",), ("a", "b"), ("c", "a", "b")]), PROPERTIES)
+def test_many_events_are_grouped_as_one_by_one(names: tuple[str, ...], many: list[dict[str, object]]) -> None:
+    assert metric.groups(names, many) == [metric.group(names, one) for one in many]
