@@ -11,6 +11,7 @@ It is refused where a day would be billed twice or never:
 
     an end earlier   what was billed in advance beyond it stays billed; it is not paid back here
     an end later     refused if a partial period up to the old end is billed: the rest of that period would be lost
+    credit grants    those that cost something are issued from the start of their phase, so it must not be billed yet
     other prices     refused if the period that is open began before the last bill, unless the new price has the same
 """
 
@@ -20,7 +21,7 @@ from datetime import date, timedelta
 from api import error
 from rating.phase import running
 from rating.price import BillingType
-from rating.schedule import Charge, Schedule, charges_due, next_bill_date
+from rating.schedule import Charge, ChargeReason, Schedule, charges_due, next_bill_date
 from store.phase import Phase
 from store.progress import Billed
 from store.schedule import BillingSchedule, Status
@@ -67,6 +68,7 @@ def check_billed(before: Schedule, after: Schedule, *, billed: Billed) -> None:
         raise error.EndDateBilled(f"This schedule is billed up to {last}. End it later.", key="endDate")
     earlier = [one for one in _charges(after, since=last - _HORIZON, until=last) if one.service.end > last]
     later = list(_charges(after, since=last, until=last + _HORIZON))
+    _check_unpaid(before, after, last=last)
     _check_lost(earlier, billed=billed)
     _check_twice(later, billed=billed)
     _check_open(list(_charges(before, since=last, until=last + _HORIZON)), later, last=last)
@@ -83,8 +85,10 @@ def _charges(terms: Schedule, *, since: date, until: date) -> Iterator[Charge]:
 
 
 def _check_lost(charges: Sequence[Charge], *, billed: Billed) -> None:
-    """A charge that would have been due already must be billed in full."""
+    """A charge that would have been due already must be billed in full; what a grant costs always is."""
     for one in charges:
+        if one.reason is ChargeReason.CREDIT_GRANT:
+            continue
         live = [period for price, period in billed.periods if str(price) == one.price.id]
         touched = [period for period in live if period.start < one.service.end and one.service.start < period.end]
         if touched and max(period.end for period in touched) < one.service.end:
@@ -100,6 +104,16 @@ def _check_twice(charges: Sequence[Charge], *, billed: Billed) -> None:
             if str(price) == one.price.id and period.start < one.service.end and one.service.start < period.end:
                 message = f"{one.price.name} is billed for {period.start} to {period.end - _DAY} already."
                 raise error.EndDateBilled(f"{message} Let the change begin where its periods meet.", key="endDate")
+
+
+def _check_unpaid(before: Schedule, after: Schedule, *, last: date) -> None:
+    """A grant is issued from the start of its phase on, so one that costs something comes with a phase to be billed."""
+    known = {grant.id for phase in before.phases for grant in phase.grants}
+    for index, phase in enumerate(running(after.phases)):
+        for place, grant in enumerate(phase.grants):
+            if grant.cost and grant.id not in known and phase.start <= last:
+                message = f"The credit would be issued on {phase.start}, which is billed. Issue it with a new phase."
+                raise error.ScheduleRunning(message, key=f"phases[{index}].creditGrants[{place}].costOfCredit")
 
 
 def _check_open(before: Sequence[Charge], after: Sequence[Charge], *, last: date) -> None:

@@ -19,7 +19,7 @@ from api import wire
 from api.term import exact
 from rating import credit as rating
 from rating import number
-from rating.terms import CreditUnit
+from rating.terms import CreditUnit, GrantTerms
 from store import credit, customer, draw, price, schedule
 from store.db import Connection
 from store.draw import StoredDraw
@@ -47,6 +47,7 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
     effective_date: date
     expiry_date: date | None
     created_at: datetime
+    tax_rate: str | None = None
 
     @property
     def kind(self) -> str:
@@ -129,9 +130,10 @@ async def _issued(conn: Connection, account: int, schedules: Sequence[BillingSch
     found: list[_Held] = []
     for of in schedules:
         terms = schedule.terms(of, prices)
-        left = rating.issued(terms, until=today, drawn=drawn[of.id])
-        full = rating.issued(terms, until=today, drawn={})
-        found += [_of_phase(one, whole.balance, of) for one, whole in zip(left, full, strict=True)]
+        agreed = {grant.id: grant for part in of.phases for grant in part.terms.grants}
+        issued = rating.issued(terms, until=today, drawn=drawn[of.id])
+        # The id of a phase's grant ends with its day of issue (rating.credit.issued).
+        found += [_of_phase(one, agreed[one.id.partition("@")[0]], of) for one in issued]
     return [one for one in found if one.counts(today)]
 
 
@@ -151,16 +153,17 @@ def _own(grant: credit.Grant) -> _Held:
     )
 
 
-def _of_phase(grant: rating.Grant, amount: Decimal, of: BillingSchedule) -> _Held:
+def _of_phase(grant: rating.Grant, terms: GrantTerms, of: BillingSchedule) -> _Held:
     return _Held(
         id=grant.id,
         name=grant.name,
         unit=grant.unit,
         currency=grant.currency,
         metric=None if grant.metric_id is None else UUID(grant.metric_id),
-        amount=amount,
+        amount=terms.amount,
         balance=grant.balance,
-        cost=number.ZERO,
+        cost=terms.cost,
+        tax_rate=terms.tax_rate_id,
         effective_date=grant.start,
         expiry_date=None if grant.end is None else grant.end - _DAY,
         created_at=of.created_at,
@@ -199,7 +202,7 @@ def _show_grant(grant: _Held, owner: _Owner) -> dict[str, Any]:
         "currentBalance": number.plain(grant.balance),
         "expiryDate": grant.expiry_date,
         "costOfCredit": number.plain(grant.cost),
-        "taxRateId": None,
+        "taxRateId": grant.tax_rate,
         "effectiveDate": grant.effective_date,
         "createdAt": grant.created_at,
     }

@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from api import error, page, phase, wire
+from api import error, instant, page, phase, wire
+from rating.schedule import ANCHOR_DAY_MAX
 from store import schedule
 from store.schedule import BillingSchedule, Status, TaxChoice
 
@@ -30,6 +31,10 @@ NOT_OFFERED: Mapping[str, Any] = {
     "contractId": None,
     "paymentProvider": "NONE",
     "autoCharge": False,
+}
+_NOT_ISSUED = {
+    "code": "AUTO_ISSUE_NOT_OFFERED",
+    "message": "Invoices are not issued by themselves yet. Each is a draft until POST /invoices/{id}/finalize.",
 }
 
 
@@ -80,7 +85,7 @@ class ScheduleQuery(page.PageQuery, frozen=True, kw_only=True, rename="camel", f
 
 def made(asked: CreateRequest, *, id_: UUID, now: datetime) -> BillingSchedule:
     """A new schedule as asked for."""
-    _refuse_not_offered(asked)
+    _check(asked)
     if asked.payment_provider not in {None, "NONE"}:
         raise error.NotOfferedYet("Payment is not collected yet. Send NONE or leave it out.", key="paymentProvider")
     wire.refuse_if_given(autoCharge=asked.auto_charge)
@@ -103,7 +108,7 @@ def made(asked: CreateRequest, *, id_: UUID, now: datetime) -> BillingSchedule:
 
 def changed(before: BillingSchedule, asked: UpdateRequest, *, now: datetime) -> BillingSchedule:
     """A schedule that exists, as asked for; custom fields stay if the request leaves them out."""
-    _refuse_not_offered(asked)
+    _check(asked)
     kept = {name: before.particulars.get(name) for name in ("reference", "label", "customFields")}
     return msgspec.structs.replace(
         before,
@@ -137,9 +142,24 @@ def wanted(query: ScheduleQuery, *, today: date) -> schedule.Filter:
         include_open_ended=not has_end
         if query.include_open_ended_schedules is None
         else query.include_open_ended_schedules,
-        recurrence_days=wire.split(query.recurrence_day_of_month, int, key="recurrenceDayOfMonth"),
+        recurrence_days=wire.split(query.recurrence_day_of_month, _day_of_month, key="recurrenceDayOfMonth"),
         include_archived=query.include_archived_schedules,
     )
+
+
+def warnings(of: BillingSchedule) -> list[dict[str, str]]:
+    """What was taken as the reference takes it and does not happen yet, so that nobody waits for it."""
+    return [_NOT_ISSUED] if of.auto_issue else []
+
+
+def tax_rates(of: BillingSchedule) -> dict[str, UUID]:
+    """The tax rates that were chosen by hand, by the field that names each."""
+    found = {f"taxRates[{index}].taxRateId": choice.tax_rate_id for index, choice in enumerate(of.tax_rates)}
+    for place, part in enumerate(of.phases):
+        for index, grant in enumerate(part.terms.grants):
+            if grant.tax_rate_id is not None:
+                found[f"phases[{place}].creditGrants[{index}].taxRateId"] = UUID(grant.tax_rate_id)
+    return found
 
 
 def show_particulars(particulars: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,7 +168,16 @@ def show_particulars(particulars: Mapping[str, Any]) -> dict[str, Any]:
     return {name: particulars.get(name) for name in texts} | {"customFields": particulars.get("customFields", {})}
 
 
-def _refuse_not_offered(asked: UpdateRequest) -> None:
+def _day_of_month(text: str) -> int:
+    day = int(text)
+    if not 1 <= day <= ANCHOR_DAY_MAX:
+        raise ValueError(f"a billing day lies between 1 and {ANCHOR_DAY_MAX}")
+    return day
+
+
+def _check(asked: UpdateRequest) -> None:
+    """Refuse what is not offered, and days that no calendar reaches."""
+    instant.check_days(startDate=asked.start_date, endDate=asked.end_date)
     wire.refuse_if_given(attachmentAssetIds=asked.attachment_asset_ids)
 
 

@@ -18,10 +18,10 @@ from aiohttp import web
 from msgspec import Meta
 from uuid_utils.compat import uuid7
 
-from api import error, page, wire
+from api import error, instant, page, wire
 from api.term import exact
-from rating import currency, number
-from rating.error import InvalidGrant
+from rating import currency, money, number
+from rating.error import AmountTooLarge, InvalidGrant
 from rating.terms import CreditUnit
 from store import credit, customer, metric
 from store.credit import Grant
@@ -113,8 +113,13 @@ def _check(made: Grant) -> None:
         number.check(amount, key=key)
         if amount < 0:
             raise InvalidGrant("the amount must not be negative", key=key)
+    instant.check_days(effectiveDate=made.effective_date, expiryDate=made.expiry_date)
     if made.expiry_date is not None and made.expiry_date < made.effective_date:
         raise InvalidGrant("expiryDate must not lie before effectiveDate", key="expiryDate")
+    try:
+        money.round_minor(made.cost, made.currency)
+    except AmountTooLarge as exc:
+        raise InvalidGrant(str(exc), key="costOfCredit") from exc
     if (made.unit is CreditUnit.METRIC) != (made.metric is not None):
         message = "a grant of units needs its metric, a grant of money has none"
         raise InvalidGrant(message, key="metricId")

@@ -1,9 +1,13 @@
-"""Instants as requests write them: RFC 3339 with an offset; digits beyond microseconds are cut off, never rounded."""
+"""Instants as requests write them: RFC 3339 with an offset; digits beyond microseconds are cut off, never rounded.
+
+And the days beyond which nothing is billed.
+"""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from api import error
+from rating.schedule import LATEST
 
 # As for usage events: a clock may be a little fast, not more.
 AHEAD_MAX = timedelta(minutes=5)
@@ -39,6 +43,14 @@ def read_past(text: str, *, now: datetime, key: str) -> datetime:
         message = f"`{key}` is more than 5 minutes ahead of our clock. Check the sender's clock and time zone."
         raise error.InvalidValue(message, key=key)
     return found
+
+
+def check_days(**days: date | None) -> None:
+    """Refuse days beyond what is ever billed, named by their fields; some people write 9999-12-31 for never."""
+    for key, day in days.items():
+        if day is not None and day >= LATEST:
+            message = f"`{key}` must lie before {LATEST}. Leave it out for a day that never comes."
+            raise error.InvalidValue(message, key=key)
 
 
 def _no_instant(key: str) -> error.InvalidValue:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from uuid_utils.compat import uuid7
 
-from api import error, term, wire
+from api import error, instant, term, wire
 from api.term import DiscountRequest, GrantRequest, MinimumRequest
 from rating import number
 from rating.phase import PHASES_MAX, PRICES_MAX, Milestone, RecurrencePreference
@@ -106,6 +106,7 @@ def _phase(asked: PhaseRequest, before: Phase | None, *, place: str, keeps_grant
             f"{place}.phaseListPriceMetadata": asked.phase_list_price_metadata,
         }
     )
+    instant.check_days(**{f"{place}.startDate": asked.start_date, f"{place}.endDate": asked.end_date})
     old = before.terms if before else Terms()
     grants = term.grants(asked.credit_grants or (), before=old.grants, place=f"{place}.creditGrants")
     return Phase(
@@ -117,7 +118,7 @@ def _phase(asked: PhaseRequest, before: Phase | None, *, place: str, keeps_grant
         created_at=before.created_at if before else now,
         recurrence=asked.recurrence_preference or RecurrencePreference.CONTINUE_FROM_PREVIOUS_PHASE,
         terms=Terms(
-            discounts=term.discounts(asked.discounts or (), before=old.discounts),
+            discounts=term.discounts(asked.discounts or (), before=old.discounts, place=f"{place}.discounts"),
             minimums=term.minimums(asked.minimums or (), before=old.minimums),
             grants=old.grants if keeps_grants else grants,
             plan_minimum=asked.plan_minimum,

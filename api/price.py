@@ -162,10 +162,7 @@ async def _check_metric(conn: Connection, account: int, terms: Price) -> None:
     if wanted is None:
         return
     key = "structure.usageMetricId"
-    metric_id = _id(wanted, key=key)
-    found = (await metric.load(conn, account, [metric_id])).get(metric_id)
-    if found is None:
-        raise error.NotFound(f"There is no usage metric {metric_id}. Create it first.", key=key)
+    found = await metric.hold(conn, account, metric=_id(wanted, key=key), key=key)
     is_by_event = isinstance(terms.structure, Volume) and terms.structure.bounds_events()
     if is_by_event and found.aggregation not in _ADDS_EVENTS:
         raise InvalidPrice(f"{found.aggregation} of a metric is not the sum of amounts of single events", key=key)

@@ -22,7 +22,7 @@ from rating.schedule import Schedule, next_bill_date
 from store import customer, draw, family, price, progress, schedule, schedule_version, tax
 from store.customer import CustomerStatus
 from store.db import Connection
-from store.error import CustomerUnusable, GrantDrawn, NotAParent, PriceUnusable, ScheduleArchived
+from store.error import CustomerUnusable, GrantBilled, GrantDrawn, NotAParent, PriceUnusable, ScheduleArchived
 from store.price import PriceStatus, StoredPrice
 from store.progress import Billed
 from store.schedule import BillingSchedule
@@ -156,13 +156,8 @@ async def _scheduled(
     """The schedule with its next bill date, none for a draft. Refuses terms that cannot be billed."""
     found = {one.id: one for one in await _held_prices(conn, caller.account, asked)}
     terms = schedule.terms(asked, {one.id: one.terms for one in found.values()})
-    known = before.tax_rates if before else ()
-    await tax.check_usable(
-        conn,
-        caller.account,
-        rates=[choice.tax_rate_id for choice in asked.tax_rates],
-        known={choice.tax_rate_id for choice in known},
-    )
+    known = contract.tax_rates(before).values() if before else ()
+    await tax.check_usable(conn, caller.account, rates=contract.tax_rates(asked), known=set(known))
     if asked.is_draft:
         return schedule.due_on(asked, None, zone=caller.zone)
     if before is None or before.is_draft:
@@ -205,10 +200,12 @@ def _check_prices(
 
 
 async def _check_grants(conn: Connection, account: int, before: BillingSchedule, after: BillingSchedule) -> None:
-    """What was drawn on stays."""
+    """What was drawn on stays, and so does what was paid for."""
     kept = {grant.id for part in after.phases for grant in part.terms.grants}
     gone = {grant.id for part in before.phases for grant in part.terms.grants} - kept
     if gone:
+        if await progress.is_charged(conn, account, schedule=before.id, of=[UUID(one) for one in gone]):
+            raise GrantBilled(key="phases.creditGrants")
         drawn = (await draw.drawn(conn, account, schedules=[before.id]))[before.id]
         # The id of a phase's grant ends with its day of issue (rating.credit.issued).
         if any(amount and id_.partition("@")[0] in gone for id_, amount in drawn.items()):
@@ -256,8 +253,9 @@ def _show(found: BillingSchedule, known: Mapping[UUID, StoredPrice], *, account_
         "createdAt": found.created_at,
         "updatedAt": found.updated_at,
         "archivedAt": found.archived_at,
-        # Not in the reference: why billing was set aside, so that nobody has to search a log.
+        # Not in the reference: why billing was set aside, so that nobody has to search a log, and what does not happen.
         "parked": found.parked,
+        "warnings": contract.warnings(found),
         **contract.show_particulars(found.particulars),
         **contract.NOT_OFFERED,
     }

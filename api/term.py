@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 from uuid_utils.compat import uuid7
 
-from api import error, wire
+from api import error, instant
 from rating import number
 from rating.period import Frequency
 from rating.terms import CreditUnit, Discount, DiscountType, GrantTerms, Minimum, RolloverMode, SeatDiscountType
@@ -67,12 +67,14 @@ class GrantRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     id: UUID | None = None
     currency: str | None = None
     cost_of_credit: Decimal | None = None
-    tax_rate_id: str | None = None
+    tax_rate_id: UUID | None = None
     restrict_to_prices: Prices = ()
 
 
-def discounts(asked: Sequence[DiscountRequest], *, before: Sequence[Discount]) -> tuple[Discount, ...]:
+def discounts(asked: Sequence[DiscountRequest], *, before: Sequence[Discount], place: str) -> tuple[Discount, ...]:
     """Discounts as rating reads them."""
+    for index, one in enumerate(asked):
+        instant.check_days(**{f"{place}[{index}].validFrom": one.valid_from, f"{place}[{index}].validTo": one.valid_to})
     return _with_ids([_discount(one) for one in asked], before)
 
 
@@ -83,7 +85,7 @@ def minimums(asked: Sequence[MinimumRequest], *, before: Sequence[Minimum]) -> t
 
 def grants(asked: Sequence[GrantRequest], *, before: Sequence[GrantTerms], place: str) -> tuple[GrantTerms, ...]:
     """Grants as rating reads them. One that is named by its id must be there, and stay as it is."""
-    made = _with_ids([_grant(one, place=f"{place}[{index}]") for index, one in enumerate(asked)], before)
+    made = _with_ids([_grant(one) for one in asked], before)
     for index, (request, grant) in enumerate(zip(asked, made, strict=True)):
         if request.id is not None and str(request.id) != grant.id:
             message = "A grant that is kept does not change. Send it as it was, or without its id to make another."
@@ -128,8 +130,8 @@ def show_grant(found: GrantTerms) -> dict[str, Any]:
         "creditUnitType": found.unit,
         "currency": found.currency,
         "amount": exact(found.amount),
-        "costOfCredit": 0,
-        "taxRateId": None,
+        "costOfCredit": exact(found.cost),
+        "taxRateId": found.tax_rate_id,
         "grantRefreshFrequency": found.refresh or GrantRefreshFrequency.NONE,
         "rolloverMode": found.rollover,
         "restrictToPrices": found.restrict_to_prices,
@@ -155,14 +157,7 @@ def _discount(asked: DiscountRequest) -> Discount:
     )
 
 
-def _grant(asked: GrantRequest, *, place: str) -> GrantTerms:
-    # Nobody is charged for a phase's grant yet, so it cannot have a cost, nor a tax on it.
-    wire.refuse_if_given(
-        **{
-            f"{place}.costOfCredit": asked.cost_of_credit or None,
-            f"{place}.taxRateId": asked.tax_rate_id,
-        }
-    )
+def _grant(asked: GrantRequest) -> GrantTerms:
     frequency = asked.grant_refresh_frequency
     return GrantTerms(
         id="",
@@ -173,6 +168,8 @@ def _grant(asked: GrantRequest, *, place: str) -> GrantTerms:
         refresh=None if frequency is GrantRefreshFrequency.NONE else Frequency(frequency.value),
         rollover=asked.rollover_mode,
         restrict_to_prices=_texts(asked.restrict_to_prices),
+        cost=asked.cost_of_credit or number.ZERO,
+        tax_rate_id=None if asked.tax_rate_id is None else str(asked.tax_rate_id),
     )
 
 

@@ -130,7 +130,7 @@ async def _inputs(
             grants=tuple(grant for grant in grants.get(s.customer, ()) if can_pay(grant, needs[s.id])),
             drawn=drawn.get(s.id, {}),
             tax=taxed[s.id],
-            charges=needs[s.id].charges,
+            due=needs[s.id].due,
         )
         for s in billable
     }
@@ -158,7 +158,7 @@ async def _taxes(
     conn: Connection, number: int, schedules: Sequence[StoredSchedule], *, needs: Mapping[UUID, Needs], found: Known
 ) -> dict[UUID, Tax]:
     """The tax of each bill, by schedule."""
-    chosen = {choice.tax_rate_id for s in schedules for choice in s.tax_rates}
+    chosen = {rate for s in schedules for rate in _chosen(s).values()}
     rates = await taxes.load(conn, number, rates=chosen) if chosen else {}
     countries = {found.snapshots[number, s.customer].address.country for s in schedules}
     published = await taxes.published(conn, number, countries=countries)
@@ -177,11 +177,24 @@ def _tax(
     products = {price.id: UUID(price.product_id) for price in _prices(of)}
     return tax.resolve(
         TaxStatus(snapshot.tax_status),
-        {UUID(price): found.products[of.account, products[price]].tax_category for price in needs.prices},
-        chosen={choice.price_id: rates[choice.tax_rate_id] for choice in of.tax_rates if choice.tax_rate_id in rates},
+        {UUID(one): _category(of, products.get(one), found) for one in needs.prices},
+        chosen={one: rates[rate] for one, rate in _chosen(of).items() if rate in rates},
         published=published,
         address=snapshot.address,
     )
+
+
+def _category(of: StoredSchedule, product: UUID | None, found: Known) -> UUID | None:
+    """The tax category of a product; what a credit grant costs is of none."""
+    return None if product is None else found.products[of.account, product].tax_category
+
+
+def _chosen(of: StoredSchedule) -> dict[UUID, UUID]:
+    """The tax rates that were chosen by hand, by price and by credit grant."""
+    chosen = {choice.price_id: choice.tax_rate_id for choice in of.tax_rates}
+    for phase in of.terms.phases:
+        chosen |= {UUID(grant.id): UUID(grant.tax_rate_id) for grant in phase.grants if grant.tax_rate_id is not None}
+    return chosen
 
 
 def _prices(of: StoredSchedule) -> Iterator[Price]:

@@ -24,15 +24,13 @@ from invoicer.gather import Known
 from invoicer.grant import with_own
 from rating import bill
 from rating.bill import BillInput
-from rating.invoice import Draw
+from rating.invoice import Draw, LineKind
 from rating.tax import Tax
 from store import credit, draw, price, schedule_version, settled
 from store.db import Connection
 from store.due import StoredSchedule
 from store.settled import Billed, Settled
 
-# A schedule billed daily has this many bills in three months; older ones are not looked at.
-BILLS_MAX = 100
 _DIGEST_BYTES = 8
 
 
@@ -77,14 +75,16 @@ async def find(
     schedules: Sequence[tuple[StoredSchedule, date]],
     *,
     held: Sequence[tuple[int, UUID]],
+    limit: int,
     drafts_only: Iterable[UUID] = (),
 ) -> dict[UUID, list[Late]]:
     """By schedule its bills since a date that differ today, the oldest first; of some schedules only the drafts.
 
+    Of each schedule at most the `limit` last bills are looked at.
     `conn` holds the snapshot in which the next bills are gathered, too.
     """
     wanted = [(of.account, of.id, since) for of, since in schedules]
-    found = await settled.since(conn, wanted, limit=BILLS_MAX)
+    found = await settled.since(conn, wanted, limit=limit)
     skipped = set(drafts_only)
     bills = [one for some in found.values() for one in some if one.is_draft or one.schedule not in skipped]
     if not bills:
@@ -167,10 +167,14 @@ def _tax(one: Settled, given: BillInput, billed: Billed) -> Tax:
     """The rates that the lines were billed with; today's only for prices that had no line."""
     rates = dict(given.tax.rates) if given.tax else {}
     for line in billed.bill.lines():
-        if line.price_id is not None and line.tax_rate is None:
-            rates.pop(line.price_id, None)
-        elif line.price_id is not None and line.tax_rate is not None:
-            rates[line.price_id] = line.tax_rate
+        of = line.price_id
+        if line.kind is LineKind.CHARGE and line.grant_id is not None:
+            # What a grant costs is taxed by the id of its terms, without the day of issue.
+            of = line.grant_id.partition("@")[0]
+        if of is not None and line.tax_rate is None:
+            rates.pop(of, None)
+        elif of is not None and line.tax_rate is not None:
+            rates[of] = line.tax_rate
     return Tax(one.tax_status, rates)
 
 

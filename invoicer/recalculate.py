@@ -19,6 +19,7 @@ from rating.bill import BillInput
 from rating.error import RatingError
 from rating.invoice import Bill
 from store import credit, draft, draw, due, issue
+from store.awake import awake
 from store.db import Connection
 from store.due import StoredSchedule
 from store.error import InvoiceStatus, MetricCounting
@@ -37,6 +38,7 @@ async def again(pool: asyncpg.Pool, ends: Ends, account: int, invoice: UUID, now
         if not await counted.wait(conn, ends, seconds=COUNTED_SECONDS_MAX):
             raise UsageNotCounted
         async with (
+            awake(conn),
             pool.acquire(timeout=CONNECTION_SECONDS_MAX) as reader,
             reader.transaction(isolation="repeatable_read", readonly=True),
         ):

@@ -10,7 +10,7 @@ The order of a step, and why:
    USAGE_NOT_COUNTED for a moment.
 5. Gather on a second connection in one REPEATABLE READ snapshot; it is younger than 3 and 4, so it has all that usage
    and every draw of earlier runs. The same snapshot says which earlier bills would come to something else today
-   (invoicer/late.py).
+   (invoicer/late.py). The claiming connection stays awake meanwhile (store/awake.py).
 6. Rate: pure, no clock, no ids made up on the way. Schedules of one customer share its grants, so each finds what those
    before it have left; a schedule's earlier bills come before the one that is due.
 7. Save the invoices and move the schedules on in the claiming transaction. A kill before the commit leaves nothing.
@@ -36,6 +36,7 @@ from invoicer.outcome import UNCOUNTED, UNCOUNTED_RETRY, Parked, Rated
 from rating.schedule import next_bill_date
 from runtime import telemetry
 from store import credit, customer, draft, due
+from store.awake import awake
 from store.db import Connection
 from store.due import StoredSchedule
 
@@ -49,10 +50,9 @@ _Held = Sequence[tuple[int, UUID]]
 _Late = Mapping[UUID, Sequence[Late]]
 
 SCHEDULES_PER_STEP_MAX = 1_000
-# How often drafts, and the last bills of schedules that are over, are compared with their usage.
+# How often drafts, and the last bills of schedules that are over, are compared with their usage. No setting: who cannot
+# wait calculates a draft again by a request, and the next bill of a schedule always looks.
 REVIEW_INTERVAL = timedelta(hours=1)
-# How far back bills are compared with their usage; the last bill of a schedule always is.
-LATE_USAGE_DAYS = 95
 
 
 class Invoicer:
@@ -64,12 +64,15 @@ class Invoicer:
         *,
         ends: Ends,
         counted_wait_seconds: float = 30.0,
-        late_usage_days: int = LATE_USAGE_DAYS,
+        late_usage_days: int = 95,
     ) -> None:
         self._pool = pool
         self._ends = ends
         self._counted_wait_seconds = counted_wait_seconds
+        # How far back bills are compared with their usage; the last bill of a schedule always is.
         self._window = timedelta(days=late_usage_days)
+        # Nothing is billed more often than daily.
+        self._bills_max = late_usage_days + 1
 
     async def step(self, now: datetime | None = None) -> int:
         """Bill up to a thousand due schedules, one bill date each, or review as many when none is due.
@@ -90,10 +93,14 @@ class Invoicer:
         return len(claimed)
 
     async def _bill(self, conn: Connection, claimed: Sequence[StoredSchedule], *, held: _Held, now: datetime) -> None:
-        async with self._pool.acquire() as reader, reader.transaction(isolation="repeatable_read", readonly=True):
+        async with (
+            awake(conn),
+            self._pool.acquire() as reader,
+            reader.transaction(isolation="repeatable_read", readonly=True),
+        ):
             known = await gather.known(reader, claimed, held=held)
             since = [(of, of.bill_date - self._window) for of in claimed]
-            earlier = await late.find(reader, since, held=held)
+            earlier = await late.find(reader, since, held=held, limit=self._bills_max)
         rated: list[Rated] = []
         left = Left()
         for of in claimed:
@@ -113,11 +120,14 @@ class Invoicer:
             if not claimed:
                 return 0
             held = await credit.hold(conn, {(s.account, s.customer) for s in claimed})
-            async with self._pool.acquire() as reader, reader.transaction(isolation="repeatable_read", readonly=True):
+            async with (
+                awake(conn),
+                self._pool.acquire() as reader,
+                reader.transaction(isolation="repeatable_read", readonly=True),
+            ):
                 since = [(of, now.date() - self._window) for of in claimed]
-                earlier = await late.find(
-                    reader, since, held=held, drafts_only=[s.id for s in claimed if not s.is_over]
-                )
+                drafts_only = [s.id for s in claimed if not s.is_over]
+                earlier = await late.find(reader, since, held=held, limit=self._bills_max, drafts_only=drafts_only)
                 snapshots = await customer.snapshots(reader, list({(s.account, s.customer) for s in claimed}))
             left = Left()
             for of in claimed:

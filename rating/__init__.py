@@ -96,7 +96,7 @@ from rating.period import Frequency, Grid, Period
 from rating.phase import Milestone, Phase, RecurrencePreference
 from rating.price import BillingType, Commitment, Price, UsageCalculationPeriod
 from rating.reading import CustomerShare, Reading
-from rating.schedule import Charge, ChargeReason, Schedule
+from rating.schedule import Charge, ChargeReason, Due, Schedule
 from rating.seat import SeatChange, SeatKey
 from rating.span import Span
 from rating.structure import (
@@ -143,6 +143,7 @@ __all__ = [
     "DiscountType",
     "Draft",
     "Draw",
+    "Due",
     "EventFees",
     "Explanation",
     "Filter",

@@ -30,7 +30,7 @@ import msgspec
 from rating import credit, money, tax
 from rating.credit import Grant
 from rating.discount import take_discounts
-from rating.error import NothingDue, RatingError
+from rating.error import AmountTooLarge, NothingDue, RatingError
 from rating.invoice import Bill, LineKind
 from rating.item import Draft, Item
 from rating.layout import grouped
@@ -40,7 +40,7 @@ from rating.needs import Needs, needs
 from rating.period import Period
 from rating.phase import running
 from rating.price import BillingType
-from rating.schedule import Charge, ChargeReason, Schedule, charges_due
+from rating.schedule import Charge, ChargeReason, Due, Schedule, charges_due
 from rating.seat import SeatChange
 from rating.tariff import parts
 from rating.tax import Tax
@@ -51,6 +51,7 @@ __all__ = ["Bill", "BillInput", "Needs", "Usage", "UsageKey", "bill", "needs", "
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
 _CHARGE, _IN_ARREARS, _OVERAGE = LineKind.CHARGE, BillingType.IN_ARREARS, ChargeReason.OVERAGE
+_CREDIT_GRANT = ChargeReason.CREDIT_GRANT
 
 
 class BillInput(msgspec.Struct, frozen=True, gc=False):
@@ -58,7 +59,7 @@ class BillInput(msgspec.Struct, frozen=True, gc=False):
 
     schedule   the contract, with its phases, prices, discounts, minimums and grants
     bill_date  the day on which charges fall due
-    charges    those charges, when `needs(...).charges` has found them already; None: they are derived
+    due        those charges, when `needs(...).due` has found them already; another schedule or date does not read them
     usage      an answer to every key of `needs(...).usage`, with `groups` and `amounts` where needs asks for them
     seats      by seat metric id the balance when the earliest period of `needs(...).seats` begins, then all changes
                before the last one ends, in the order of time
@@ -74,7 +75,7 @@ class BillInput(msgspec.Struct, frozen=True, gc=False):
     grants: tuple[Grant, ...] = ()
     drawn: Mapping[str, Decimal] = {}
     tax: Tax | None = None
-    charges: tuple[Charge, ...] | None = None
+    due: Due | None = None
 
 
 def bill(given: BillInput) -> Bill:
@@ -87,6 +88,7 @@ def bill(given: BillInput) -> Bill:
         take_maximums(draft)
         take_discounts(draft)
         add_true_ups(draft)
+        _check_size(draft)
         credit.draw(draft, _grants(given))
         tax.add_tax(draft)
     except RatingError as error:
@@ -110,7 +112,7 @@ def usage_needed(schedule: Schedule, bill_date: date) -> tuple[UsageKey, ...]:
 
 def _due(given: BillInput) -> Draft:
     schedule = given.schedule
-    charges = charges_due(schedule, given.bill_date) if given.charges is None else given.charges
+    charges = (given.due.of if given.due is not None else charges_due)(schedule, given.bill_date)
     if not charges:
         raise NothingDue(f"nothing falls due on {given.bill_date}")
     phases = running(schedule.phases)
@@ -120,7 +122,9 @@ def _due(given: BillInput) -> Draft:
 def _price(draft: Draft, charge: Charge, given: BillInput) -> None:
     """Each part of a charge as an item, rounded."""
     price = charge.price
-    price_id, ids, title, product_id, currency = price.id, (price.id,), price.name, price.product_id, price.currency
+    ids, title, currency = (price.id,), price.name, price.currency
+    # What a credit costs is no price of the phase and of no product.
+    price_id, product_id = (None, None) if charge.reason is _CREDIT_GRANT else (price.id, price.product_id)
     try:
         rate = tax.rate_of(given.tax, price)
         draft.note(rate)
@@ -147,6 +151,12 @@ def _price(draft: Draft, charge: Charge, given: BillInput) -> None:
     except RatingError as error:
         error.at(price_id=price.id)
         raise
+
+
+def _check_size(draft: Draft) -> None:
+    """Each line fits, and so must their sum: an invoice shows it."""
+    if sum([abs(item.net_minor) for item in draft.items]) > money.MINOR_MAX:
+        raise AmountTooLarge("The charges together do not fit into 63 bits of minor units; check the prices.")
 
 
 def _grants(given: BillInput) -> tuple[Grant, ...]:

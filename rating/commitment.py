@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
+from rating import money
 from rating.explanation import CommitmentOverage, CommitmentShortfall, CommittedUsage
 from rating.number import ONE, quotient, rate, subtract
 from rating.part import Part, display
@@ -25,8 +26,10 @@ def committed(price: Linear, terms: Commitment, charge: Charge, reading: Reading
     commitment = quotient(*committed_amount.as_integer_ratio())
     if worth <= committed_amount:
         yield _within(price, reading, commitment=commitment, units=reading.quantity, exact=worth)
-        if worth < committed_amount:
-            yield _missing(reading, commitment=commitment, worth=worth, exact=committed_amount - worth)
+        # What is missing to the amount on that line, so that both together come to the commitment, as with a true-up.
+        said = _rounded(worth, charge.price.currency)
+        if said < committed_amount:
+            yield _missing(reading, commitment=commitment, worth=said, exact=committed_amount - said)
         return
     inside = rate(quotient(*(committed_amount / price_per_unit).as_integer_ratio()))
     yield _within(price, reading, commitment=commitment, units=inside, exact=committed_amount)
@@ -36,11 +39,15 @@ def committed(price: Linear, terms: Commitment, charge: Charge, reading: Reading
     yield _beyond(price, terms, reading, commitment=commitment, units=units, exact=beyond)
 
 
+def _rounded(worth: Fraction, currency: str) -> Fraction:
+    return Fraction(money.major(money.round_ratio(*worth.as_integer_ratio(), currency), currency))
+
+
 def _within(price: Linear, reading: Reading, *, commitment: Decimal, units: Decimal, exact: Fraction) -> Part:
     ratio = exact.as_integer_ratio()
     amount = quotient(*ratio)
     why = CommittedUsage(reading, commitment, price.price_per_unit, amount)
-    shown = display(is_percentage=price.is_price_percentage)
+    shown = display(price.is_price_percentage)
     text = "of the committed amount"
     return Part(units, price.price_per_unit, amount, why, text, shown, units=units, exact=ratio)
 
@@ -58,6 +65,6 @@ def _beyond(
     ratio = exact.as_integer_ratio()
     amount = quotient(*ratio)
     why = CommitmentOverage(reading, commitment, price.price_per_unit, terms.overage_rate, amount)
-    shown = display(is_percentage=price.is_price_percentage)
+    shown = display(price.is_price_percentage)
     text = "beyond the committed amount"
     return Part(units, terms.overage_rate, amount, why, text, shown, units=units, exact=ratio)

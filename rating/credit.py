@@ -5,7 +5,8 @@ each kind the one that expires soonest, then the oldest, then as given. A grant 
 charge's last service day (in advance: the first), whatever the day of computing, and never more than it holds.
 
 Units pay for what their units cost after discounts, from the lowest tier up; units that are free cost none, and flat
-fees are no units. Money pays net amounts, and the tax on them falls with it (case 43).
+fees are no units. Money pays net amounts, and the tax on them falls with it (case 43). What a grant costs is not paid
+with credit.
 
 `issued` derives the grants of a schedule's phases from their terms: one at the start of the phase and one at each
 refresh. A remainder that rolls over is a grant that expires later: at the end of its phase, or never.
@@ -25,12 +26,13 @@ from rating.number import ZERO, add, check, ratio, subtract
 from rating.period import grid
 from rating.phase import Phase
 from rating.price import metric_of
-from rating.schedule import Schedule, anchored
+from rating.schedule import ChargeReason, Schedule, anchored
 from rating.terms import CreditUnit, GrantTerms, RolloverMode
 
 _NEVER = date.max
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
 _METRIC, _CURRENCY, _CHARGE = CreditUnit.METRIC, CreditUnit.CURRENCY, LineKind.CHARGE
+_CREDIT_GRANT = ChargeReason.CREDIT_GRANT
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ def _payable(draft: Draft, grant: Grant) -> list[Item]:
     for item in draft.items:
         if item.charge is not charge:
             charge = item.charge
-            is_valid = start <= charge.pay_day < end
+            is_valid = charge.is_payable(start=start, end=end) and charge.reason is not _CREDIT_GRANT
         if is_valid and item.left_minor > 0 and (is_any or _pays(grant, item)):
             found.append(item)
     return found

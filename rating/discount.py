@@ -23,11 +23,12 @@ from rating.number import nearest, plain, quotient, share
 from rating.part import SeatScope
 from rating.period import Frequency
 from rating.phase import Phase
-from rating.schedule import Charge
+from rating.schedule import Charge, ChargeReason
 from rating.terms import Discount, DiscountType, SeatDiscountType, covered, pace_setter
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
 _NOMINAL, _PERCENTAGE, _ONE_TIME = DiscountType.NOMINAL, DiscountType.PERCENTAGE, Frequency.ONE_TIME
+_CREDIT_GRANT = ChargeReason.CREDIT_GRANT
 
 
 def take_discounts(draft: Draft) -> None:
@@ -47,14 +48,16 @@ def _order(discount: Discount) -> tuple[bool, bool]:
 
 
 def _targets(discount: Discount, draft: Draft, *, index: int) -> list[Item]:
-    """The items of the phase that the discount is for and that have something left."""
+    """The items of the phase that the discount is for and that have something left. What a credit costs is no price."""
     wanted, seats = discount.restrict_to_prices, discount.seat_discount_type
     found: list[Item] = []
     charge, is_meant = None, False
     for item in draft.items:
         if item.charge is not charge:
             charge = item.charge
-            is_meant = charge.phase == index and (not wanted or charge.price.id in wanted)
+            is_meant = charge.phase == index and (
+                charge.price.id in wanted if wanted else charge.reason is not _CREDIT_GRANT
+            )
         if is_meant and item.left_minor > 0:
             scope = item.part.seat_scope
             if scope is None or _is_for(seats, scope):
@@ -78,7 +81,7 @@ def _take_percentage(draft: Draft, discount: Discount, items: Iterable[Item]) ->
             base = left_of(members)
             percent, hundred = discount.amount.as_integer_ratio()
             off = nearest(base * percent * days, hundred * 100 * full_days)
-            _take_off(draft, discount, members, off, days=(days, full_days))
+            _take_off(draft, discount, members, off, base=base, days=(days, full_days))
             continue
         for item in members:
             _reduce(discount, item, days=days, full_days=full_days)
@@ -115,11 +118,12 @@ def _take_nominal(draft: Draft, discount: Discount, items: list[Item], *, phase:
         return
     days, full_days = _due_days(discount, charge, draft)
     off = money.round_minor(share(discount.amount, part=days, whole=full_days), draft.currency)
-    off = min(off, left_of(items))
+    base = left_of(items)
+    off = min(off, base)
     if off <= 0:
         return
     if discount.separate_line_item:
-        _take_off(draft, discount, items, off, days=(days, full_days))
+        _take_off(draft, discount, items, off, base=base, days=(days, full_days))
         return
     # What is taken from an item here is put back at once: the item's own amount falls instead.
     scale = 10 ** digits(draft.currency)
@@ -130,24 +134,27 @@ def _take_nominal(draft: Draft, discount: Discount, items: list[Item], *, phase:
         item.reduce((item.net_minor - part, scale), told)
 
 
-def _take_off(draft: Draft, discount: Discount, items: list[Item], off: int, *, days: tuple[int, int]) -> None:
+def _take_off(
+    draft: Draft, discount: Discount, items: list[Item], off: int, *, base: int, days: tuple[int, int]
+) -> None:
     """One negative line for each product (of a phase's discount: one in all) and tax rate."""
     if off <= 0:
         return
-    base = money.major(left_of(items), draft.currency)
+    on = money.major(base, draft.currency)
     text = _description(discount, days=days[0], full_days=days[1])
     for product_id, found, of_product in _by_product(discount, take(items, off), off):
         for shares, part in by_tax_rate(draft, found, of_product):
             told = _share(discount, days=days[0], full_days=days[1], taken=money.major(part, draft.currency))
-            why, tax_rate = DiscountTaken(told, base), shares[0][0].tax_rate
+            why, tax_rate = DiscountTaken(told, on), shares[0][0].tax_rate
             line = (LineKind.DISCOUNT, discount.message, text, product_id, tax_rate, why, shares, part)
             draft.takings.append(Taking(*line))
 
 
 def _by_product(discount: Discount, shares: Shares, off: int) -> list[tuple[str | None, Shares, int]]:
     """The shares and their sum, apart for each product; a discount of the whole phase has none."""
-    if not discount.restrict_to_prices:
-        return [(None, shares, off)]
+    products = {item.product_id for item, _ in shares} if discount.restrict_to_prices else {None}
+    if len(products) == 1:
+        return [(products.pop(), shares, off)]
     found: dict[str | None, Shares] = {}
     for item, part in shares:
         found.setdefault(item.product_id, []).append((item, part))
@@ -157,11 +164,11 @@ def _by_product(discount: Discount, shares: Shares, off: int) -> list[tuple[str 
 def _valid_days(discount: Discount, charge: Charge) -> tuple[int, int]:
     """The days of the service period on which a percentage holds. A one-time fee has one day: the first."""
     service = charge.service
+    full_days = service.days
     if discount.start is None and discount.end is None:
-        return service.days, service.days
-    days = service.days_within(start=discount.start, end=discount.end)
+        return full_days, full_days
     if charge.price.billing_frequency is not _ONE_TIME:
-        return days, service.days
+        return service.days_within(start=discount.start, end=discount.end), full_days
     starts_in_time = discount.start is None or discount.start <= service.start
     return (1, 1) if starts_in_time and (discount.end is None or service.start < discount.end) else (0, 1)
 

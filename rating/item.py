@@ -99,8 +99,10 @@ class Draft(msgspec.Struct, gc=False):
 
     def note(self, tax_rate: Decimal | None) -> None:
         """Before items of this rate are added: whether they are taxed like the others."""
-        if self.items and tax_rate != self.items[0].tax_rate:
-            self.is_taxed_alike = False
+        if self.items:
+            first = self.items[0].tax_rate
+            if tax_rate is not first and tax_rate != first:
+                self.is_taxed_alike = False
 
     def charge_of(self, price_id: str, *, phase: int) -> Charge | None:
         """The price's own charge on this bill, if it has one."""
@@ -117,12 +119,10 @@ def left_of(items: Iterable[Item]) -> int:
 
 def take(items: Sequence[Item], amount_minor: int) -> Shares:
     """Take an amount off items in proportion to what is left of each, losing no unit."""
-    taken: Shares = []
     shares = money.allocate(amount_minor, [item.left_minor for item in items])
-    for item, share in zip(items, shares, strict=True):
-        if share:
-            item.left_minor -= share
-            taken.append((item, share))
+    taken = [(item, share) for item, share in zip(items, shares, strict=True) if share]
+    for item, share in taken:
+        item.left_minor -= share
     return taken
 
 

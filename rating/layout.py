@@ -15,11 +15,13 @@ from rating.item import Draft, Item, Taking
 from rating.number import ONE, multiply, rate, ratio
 from rating.part import RateDisplay
 from rating.period import Period
+from rating.schedule import ChargeReason
 from rating.terms import DiscountType
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
-_ABSOLUTE = RateDisplay.ABSOLUTE
+_ABSOLUTE, _CREDIT_GRANT = RateDisplay.ABSOLUTE, ChargeReason.CREDIT_GRANT
 _TITLES = {
+    LineKind.CHARGE: "Credit grants",
     LineKind.DISCOUNT: "Discounts",
     LineKind.TRUE_UP: "Minimum",
     LineKind.CREDIT: "Credits",
@@ -63,7 +65,16 @@ def _item_line(item: Item) -> Line:
         item.kind,
         item.tax_rate,
         item.tax_minor,
+        _bought(item) if item.price_id is None else None,
     )
+
+
+def _bought(item: Item) -> str | None:
+    """The credit grant whose cost the item is, by its id and day of issue as in rating.credit."""
+    charge = item.charge
+    if charge.reason is not _CREDIT_GRANT or item.kind is not LineKind.CHARGE:
+        return None
+    return f"{charge.price.id}@{charge.service.start}"
 
 
 def _reduced_rate(item: Item) -> tuple[Decimal, Decimal | None]:
@@ -103,8 +114,9 @@ def _price(taking: Taking) -> str | None:
     """The price that it concerns, if it stands with its product and concerns one."""
     if taking.product_id is None:
         return None
-    prices = {one for item, _ in taking.shares for one in item.price_ids}
-    return prices.pop() if len(prices) == 1 else None
+    prices = {item.price_ids for item, _ in taking.shares}
+    ids = prices.pop()
+    return ids[0] if not prices and len(ids) == 1 else None
 
 
 def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
@@ -115,7 +127,11 @@ def _says(taking: Taking, item: Item, *, net_minor: int) -> bool:
 
 
 def _service(taking: Taking) -> Period:
-    services = list({item.charge.service for item, _ in taking.shares})
-    if len(services) == 1:
-        return services[0]
-    return Period(min([one.start for one in services]), max([one.end for one in services]))
+    """From the first day to the last of what it is taken from."""
+    charge = taking.shares[0][0].charge
+    service = charge.service
+    for item, _ in taking.shares:
+        if item.charge is not charge:
+            charge = item.charge
+            service = service.joined(charge.service)
+    return service

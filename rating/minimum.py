@@ -5,7 +5,7 @@ partial period it follows the days like a fixed fee. Minimums of single prices c
 those of the whole phase, and each counts the true-ups below it as paid; last the minimum of the whole bill.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from rating import money
@@ -15,34 +15,44 @@ from rating.item import Draft, Item, left_of
 from rating.number import ONE, share
 from rating.part import Part
 from rating.phase import Phase
-from rating.schedule import Charge
-from rating.terms import Minimum, covered, is_minimum_price, pace_setter
+from rating.schedule import Charge, ChargeReason
+from rating.terms import Minimum, is_minimum_price, pace_setter
 
 TITLE = "True-up charge"
+# Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
+_SCHEDULE, _TRUE_UP = ChargeReason.SCHEDULE, LineKind.TRUE_UP
 
 
 def add_true_ups(draft: Draft) -> None:
     """Reach every minimum of every phase."""
     for index, phase in enumerate(draft.phases):
         for minimum in _in_order(phase):
-            prices = covered(phase.prices, minimum.restrict_to_prices)
-            ids = tuple([price.id for price in prices if is_minimum_price(price)])
-            charge = next((found for one in ids if (found := draft.charge_of(one, phase=index))), None)
-            if charge is not None:
-                _reach(draft, minimum.amount, charge, price_ids=ids, items=_paid_for(draft, ids, phase=index))
+            charges = _covered(draft, minimum.restrict_to_prices, phase=index)
+            if charges:
+                ids = tuple([charge.price.id for charge in charges])
+                _reach(draft, minimum.amount, charges[0], price_ids=ids, items=_paid_for(draft, ids, phase=index))
         if phase.plan_minimum is not None:
             _reach_plan_minimum(draft, phase.plan_minimum, phase, index=index)
 
 
-def _in_order(phase: Phase) -> Iterator[Minimum]:
-    for price in phase.prices:
-        if price.minimum is not None:
-            yield Minimum(price.id, price.minimum, (price.id,))
-    yield from sorted(phase.minimums, key=_breadth)
+def _in_order(phase: Phase) -> list[Minimum]:
+    of_prices = [Minimum(price.id, price.minimum, (price.id,)) for price in phase.prices if price.minimum is not None]
+    return of_prices + sorted(phase.minimums, key=_breadth)
 
 
 def _breadth(minimum: Minimum) -> tuple[bool, int]:
     return not minimum.restrict_to_prices, len(minimum.restrict_to_prices)
+
+
+def _covered(draft: Draft, restriction: tuple[str, ...], *, phase: int) -> list[Charge]:
+    """The charges of the usage prices that a minimum is for: they have one frequency, so all are due or none."""
+    return [
+        charge
+        for charge in draft.charges
+        if (charge.price.id in restriction if restriction else is_minimum_price(charge.price))
+        and charge.phase == phase
+        and charge.reason is _SCHEDULE
+    ]
 
 
 def _paid_for(draft: Draft, price_ids: tuple[str, ...], *, phase: int) -> list[Item]:
@@ -73,9 +83,9 @@ def _reach(draft: Draft, amount: Decimal, charge: Charge, *, price_ids: tuple[st
     for tax_rate, part_minor in _by_tax_rate(draft, items, missing):
         draft.note(tax_rate)
         exact = money.major(part_minor, draft.currency)
-        part = Part(ONE, None, exact, why, description)
+        part = Part(ONE, exact, exact, why, description)
         whole = (draft.currency, exact, part_minor, part_minor)
-        draft.items.append(Item(LineKind.TRUE_UP, TITLE, charge, part, ids, price_id, product_id, tax_rate, *whole))
+        draft.items.append(Item(_TRUE_UP, TITLE, charge, part, ids, price_id, product_id, tax_rate, *whole))
 
 
 def _by_tax_rate(draft: Draft, items: Sequence[Item], missing: int) -> list[tuple[Decimal | None, int]]:

@@ -5,14 +5,15 @@ Amounts become minor units in one place, `round_minor`, half away from zero. A b
 """
 
 from collections.abc import Sequence
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal
+from math import floor
 from typing import Self
 
 import msgspec
 
 from rating import currency as currencies
 from rating.error import AmountTooLarge, MixedCurrencies
-from rating.number import EXACT, fused, multiply, nearest
+from rating.number import fused, multiply, nearest
 
 # What a signed 64-bit column holds.
 MINOR_MAX = 2**63 - 1
@@ -55,9 +56,10 @@ class Money(msgspec.Struct, frozen=True):
 
 def round_minor(amount: Decimal, currency: str) -> int:
     """The one rounding: to whole minor units, half away from zero."""
-    scale = _MINOR_PER_UNIT.get(currency)
-    if scale is None:
-        raise currencies.unknown(currency)
+    try:
+        scale = _MINOR_PER_UNIT[currency]
+    except KeyError:
+        raise currencies.unknown(currency) from None
     # Cutting off the decimals of amount + 1/2 (or - 1/2) is the same, in one exact step.
     amount_minor = int(fused(amount, scale, _MINUS_HALF if amount.is_signed() else _HALF))
     if abs(amount_minor) > MINOR_MAX:
@@ -80,7 +82,7 @@ def whole(amount_minor: Decimal) -> int:
 
 def minor_within(amount: Decimal, currency: str) -> int:
     """The whole minor units that an amount holds: rounded down, so that a balance is never overdrawn."""
-    return int(EXACT.scaleb(amount, currencies.digits(currency)).to_integral_value(ROUND_FLOOR))
+    return floor(multiply(amount, _MINOR_PER_UNIT[currency]))
 
 
 def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
@@ -91,10 +93,14 @@ def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
     sum_of_weights = sum(weights)
     if sum_of_weights == 0:
         return [total_minor, *([0] * (len(weights) - 1))]
-    shares = [total_minor * weight // sum_of_weights for weight in weights]
+    shares: list[int] = []
+    remainders: list[int] = []
+    for weight in weights:
+        weighed = total_minor * weight
+        shares.append(weighed // sum_of_weights)
+        remainders.append(weighed % sum_of_weights)
     left = total_minor - sum(shares)
     if left:
-        remainders = [total_minor * weight % sum_of_weights for weight in weights]
         # Sorting backwards keeps equals in order.
         for n in sorted(range(len(weights)), key=remainders.__getitem__, reverse=True)[:left]:
             shares[n] += 1
@@ -103,10 +109,10 @@ def allocate(total_minor: int, weights: Sequence[int]) -> list[int]:
 
 def major(amount_minor: int, currency: str) -> Decimal:
     """The amount in the currency's own unit, with its decimals: 5120 minor units of USD are Decimal("51.20")."""
-    unit = _MINOR_UNIT.get(currency)
-    if unit is None:
-        raise currencies.unknown(currency)
-    return multiply(amount_minor, unit)
+    try:
+        return multiply(amount_minor, _MINOR_UNIT[currency])
+    except KeyError:
+        raise currencies.unknown(currency) from None
 
 
 def format_minor(amount_minor: int, currency: str) -> str:

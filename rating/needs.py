@@ -1,6 +1,6 @@
 """Needs: what must be known before a schedule can be billed on a date.
 
-    Needs("USD", charges=(...), usage=(UsageKey("calls", January),), seats=(), prices=("p1", "p2"), ...)
+    Needs("USD", due=Due(...), usage=(UsageKey("calls", January),), seats=(), prices=("p1", "p2"), ...)
 
 Whoever gathers facts asks this once for each schedule, answers everything in a few set-based queries, and hands the
 answers to `bill` in a BillInput.
@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from rating.price import SeatBased, Volume
-from rating.schedule import Charge, Schedule, charges_due
+from rating.schedule import Charge, Due, Schedule, charges_due
 from rating.seat import SeatKey, seat_key
 from rating.tariff import usage_keys
 from rating.usage import UsageKey
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Needs(msgspec.Struct, frozen=True):
     """The questions of one bill; each once, however many prices ask it.
 
-    `charges`: what falls due and asks, for `bill` to be handed with the answers instead of deriving it again.
+    `due`: the charges that ask, for `bill` to be handed with the answers instead of deriving them again.
     `usage`: quantities; of a schedule that rolls up, `usage.rolled_up` of all its customers. `by_group` and `by_event`
     name those of `usage` whose groups, or amounts of single events, must be given too. `seats`: of each metric the
     balances from the first day that any of its keys names to the last. `prices`: whose tax rates. `grant_metrics`: the
@@ -33,7 +33,7 @@ class Needs(msgspec.Struct, frozen=True):
     """
 
     currency: str
-    charges: tuple[Charge, ...] = ()
+    due: Due | None = None
     usage: tuple[UsageKey, ...] = ()
     by_group: tuple[UsageKey, ...] = ()
     by_event: tuple[UsageKey, ...] = ()
@@ -50,7 +50,7 @@ def needs(schedule: Schedule, bill_date: date) -> Needs:
     usage = _distinct([key for _, key in asking])
     return Needs(
         currency=schedule.currency,
-        charges=charges,
+        due=Due(schedule, bill_date, charges) if charges else None,
         usage=usage,
         by_group=_distinct([key for charge, key in asking if charge.price.prices_by_group is not None]),
         by_event=_distinct([key for charge, key in asking if _bounds_events(charge)]),

@@ -60,9 +60,9 @@ def quotient(numerator: int, denominator: int) -> Decimal:
 
 def nearest(numerator: int, denominator: int) -> int:
     """A ratio of whole numbers to the nearest one, half away from zero."""
-    if numerator < 0:
-        return -nearest(-numerator, denominator)
-    return (2 * numerator + denominator) // (2 * denominator)
+    if numerator >= 0:
+        return (2 * numerator + denominator) // (2 * denominator)
+    return -nearest(-numerator, denominator)
 
 
 def rate(value: Decimal) -> Decimal:

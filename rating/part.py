@@ -47,5 +47,5 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     exact: tuple[int, int] | None = None
 
 
-def display(*, is_percentage: bool) -> RateDisplay:
+def display(is_percentage: bool) -> RateDisplay:
     return _PERCENTAGE if is_percentage else _ABSOLUTE

@@ -73,6 +73,12 @@ class Period(msgspec.Struct, frozen=True, gc=False, order=True):
             return self
         return Period(max(self.start, start), self.end if end is None else min(self.end, end))
 
+    def joined(self, other: "Period") -> "Period":
+        """From the first day to the last of both."""
+        if self.start <= other.start and self.end >= other.end:
+            return self
+        return Period(min(self.start, other.start), max(self.end, other.end))
+
     def days_within(self, *, start: date | None, end: date | None) -> int:
         """How many of its days lie in [start, end); an end that is None is open."""
         first = self.start if start is None or start < self.start else start

@@ -95,7 +95,10 @@ def check_phases(phases: tuple[Phase, ...], *, start: date, end: date | None) ->
     expected: date | None = start
     for index, phase in enumerate(phases):
         key = f"phases[{index}]"
-        if expected is not None and phase.start != expected:
+        if expected is None:
+            # Behind a milestone dates are planned; the lengths count, from wherever the phase begins in the end.
+            _check_planned(phase, phases[index - 1], key=f"{key}.startDate")
+        elif phase.start != expected:
             message = f"the phase must start on {expected}, where the schedule or the phase before it leaves off"
             raise InvalidSchedule(message, key=f"{key}.startDate")
         _check_end(phase, end=end, is_last=index == len(phases) - 1, key=f"{key}.endDate")
@@ -103,6 +106,11 @@ def check_phases(phases: tuple[Phase, ...], *, start: date, end: date | None) ->
         _check_prices(phase.prices, key=f"{key}.priceIds")
         _check_terms(phase, key=key)
     _check_currencies(phases)
+
+
+def _check_planned(phase: Phase, before: Phase, *, key: str) -> None:
+    if phase.start < before.start:
+        raise InvalidSchedule(f"the phase must not start before {before.start}, as the one before it does", key=key)
 
 
 def _check_end(phase: Phase, *, end: date | None, is_last: bool, key: str) -> None:

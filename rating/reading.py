@@ -8,7 +8,7 @@ from rating.period import Period
 
 
 class CustomerShare(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What one customer of a roll-up used (case 35)."""
+    """What one customer of a roll-up used (spec section 16)."""
 
     customer_id: str
     quantity: Decimal

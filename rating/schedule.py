@@ -5,7 +5,8 @@ on the day after the last; everything of one schedule that falls due on the same
 13, cases 25-34). Dates are half-open here; the API's inclusive end dates are converted at the edge.
 
 Each price of a phase makes one series of charges, or two: seats that were billed in advance, or whose overages have a
-frequency of their own, are followed by a series of overages (case 22). A one-time price makes a single charge.
+frequency of their own, are followed by a series of overages (case 22). A one-time price makes a single charge. What
+the credit grants of a phase cost falls due with each issue, as a charge of a price made for it (spec section 21).
 """
 
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ import msgspec
 from rating.error import InvalidSchedule, RatingError
 from rating.period import Frequency, Grid, Period, grid
 from rating.phase import Phase, RecurrencePreference, check_phases, running
-from rating.price import BillingType, Graduated, Package, Price, SeatBased, UsageCalculationMode, Volume
+from rating.price import BillingType, Graduated, OneTime, Package, Price, SeatBased, UsageCalculationMode, Volume
+from rating.terms import GrantTerms
 
-__all__ = ["Charge", "ChargeReason", "Phase", "Schedule", "charges_due", "next_bill_date"]
+__all__ = ["Charge", "ChargeReason", "Due", "Phase", "Schedule", "charges_due", "next_bill_date"]
 
 EARLIEST = date(2000, 1, 1)
 LATEST = date(2200, 1, 1)
@@ -56,13 +58,14 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class ChargeReason(StrEnum):
-    """Why there is a charge: the price's own period, or seats above those of it."""
+    """Why there is a charge: the price's own period, seats above those of it, or a credit grant that is issued."""
 
     SCHEDULE = "SCHEDULE"
     OVERAGE = "OVERAGE"
+    CREDIT_GRANT = "CREDIT_GRANT"
 
 
-_SCHEDULE = ChargeReason.SCHEDULE
+_SCHEDULE, _OVERAGE = ChargeReason.SCHEDULE, ChargeReason.OVERAGE
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +89,26 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         if self.price.billing_type is _IN_ADVANCE and self.reason is _SCHEDULE:
             return self.service.start
         return self.service.end - _DAY
+
+    def is_payable(self, *, start: date, end: date) -> bool:
+        """Whether a credit grant that is valid in [start, end) can pay it, without asking for the day itself."""
+        if self.price.billing_type is _IN_ADVANCE and self.reason is _SCHEDULE:
+            return start <= self.service.start < end
+        return start < self.service.end <= end
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """The charges of a schedule on a date as they were found, for whoever asks about these two again."""
+
+    schedule: Schedule
+    bill_date: date
+    charges: tuple[Charge, ...]
+
+    def of(self, schedule: Schedule, bill_date: date) -> tuple[Charge, ...]:
+        """The charges; those of another schedule or date are derived anew."""
+        if schedule is self.schedule and bill_date == self.bill_date:
+            return self.charges
+        return charges_due(schedule, bill_date)
 
 
 class _Series(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +169,11 @@ def _all_series(schedule: Schedule, bill_date: date | None) -> Iterator[_Series]
             yield own
             if isinstance(price.structure, SeatBased):
                 yield from _overages(own, price.structure)
+        for terms in phase.grants:
+            if terms.cost:
+                price = _cost(terms, schedule.currency)
+                once = _once(price, phase, index=index, anchor=anchor, anchor_day=anchor_day)
+                yield _issues(once, terms, phase)
 
 
 def _is_first(schedule: Schedule, price: Price, *, before: int) -> bool:
@@ -166,6 +194,26 @@ def _once(price: Price, phase: Phase, *, index: int, anchor: date, anchor_day: i
     return _Series(price, index, phase.start, end, Frequency.ONE_TIME, anchor, anchor_day, in_advance)
 
 
+def _issues(once: _Series, terms: GrantTerms, phase: Phase) -> _Series:
+    """What a grant costs is due on the days on which rating.credit issues it: the phase's first, and each refresh."""
+    if terms.refresh is None:
+        return msgspec.structs.replace(once, reason=ChargeReason.CREDIT_GRANT)
+    return msgspec.structs.replace(once, end=phase.end, frequency=terms.refresh, reason=ChargeReason.CREDIT_GRANT)
+
+
+def _cost(terms: GrantTerms, currency: str) -> Price:
+    """What a credit grant costs, as a price: due with every issue in full, however short its period is."""
+    return Price(
+        id=terms.id,
+        product_id="",
+        name=terms.name,
+        currency=currency,
+        structure=OneTime(terms.cost),
+        billing_frequency=_ONE_TIME,
+        billing_type=_IN_ADVANCE,
+    )
+
+
 def _overages(own: _Series, seats: SeatBased) -> Iterator[_Series]:
     """Seats above those billed in advance, or above the minimum, when they have a frequency of their own (case 22)."""
     named = seats.overages()
@@ -184,7 +232,7 @@ def _charge_due(series: _Series, bill_date: date) -> Charge | None:
     full, service = _periods(series.frequency, series.anchor, series.anchor_day, series.start, series.end, day)
     if bill_date != (service.start if series.in_advance else service.end):
         return None
-    if series.reason is not _SCHEDULE:
+    if series.reason is _OVERAGE:
         frequency = series.price.billing_frequency
         own, base = _periods(frequency, series.anchor, series.anchor_day, series.start, series.end, day)
         return Charge(series.price, service, own, series.reason, series.phase, None, base)
@@ -210,7 +258,7 @@ def _single_charge(series: _Series, bill_date: date) -> Charge | None:
     else:
         service = Period(series.start, series.end)
         due = series.end
-    return Charge(series.price, service, service, phase=series.phase) if bill_date == due else None
+    return Charge(series.price, service, service, series.reason, series.phase) if bill_date == due else None
 
 
 def _next_due(series: _Series, after: date | None) -> date | None:

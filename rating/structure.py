@@ -15,6 +15,7 @@ money (spec sections 7 and 9). What each kind costs is in tariff.py and seat.py.
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
@@ -76,7 +77,13 @@ class _Structure(
     pass
 
 
-class OneTime(_Structure, frozen=True, tag="ONE_TIME"):
+class _Flat(_Structure, frozen=True):
+    """What does not depend on events reads no usage metric."""
+
+    usage_metric_id: ClassVar[None] = None
+
+
+class OneTime(_Flat, frozen=True, tag="ONE_TIME"):
     """An amount that is charged once and never prorated (case 1)."""
 
     price: Decimal
@@ -85,7 +92,7 @@ class OneTime(_Structure, frozen=True, tag="ONE_TIME"):
         check_price(self.price, key="structure.price")
 
 
-class Fixed(_Structure, frozen=True, tag="FIXED"):
+class Fixed(_Flat, frozen=True, tag="FIXED"):
     """The same amount each period, prorated in a partial one (cases 1 and 25)."""
 
     price: Decimal
@@ -145,7 +152,7 @@ class Volume(_Structure, frozen=True, tag="VOLUME"):
         return bool([tier for tier in self.tiers if tier.min_price is not None or tier.max_price is not None])
 
 
-class SeatBased(_Structure, frozen=True, tag="SEAT_BASED"):
+class SeatBased(_Flat, frozen=True, tag="SEAT_BASED"):
     """Seats at a price for a full period; `tiers` are the prices, `price_per_seat` counts only without them."""
 
     seat_metric_id: str
@@ -175,7 +182,6 @@ class SeatBased(_Structure, frozen=True, tag="SEAT_BASED"):
 
 
 Structure = OneTime | Fixed | Linear | Package | Graduated | Volume | SeatBased
-_METERED = (Linear, Package, Graduated, Volume)
 
 
 def decode_structure(raw: bytes | str | msgspec.Raw) -> Structure:
@@ -185,7 +191,7 @@ def decode_structure(raw: bytes | str | msgspec.Raw) -> Structure:
 
 def metric_of(structure: Structure) -> str | None:
     """The usage metric that this price reads, if it reads one."""
-    return structure.usage_metric_id if isinstance(structure, _METERED) else None
+    return structure.usage_metric_id
 
 
 _DECODER: msgspec.json.Decoder[Structure] = msgspec.json.Decoder(Structure)

@@ -6,7 +6,6 @@ parts into lines. Seats have a module of their own, `rating.seat`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import assert_never
 
 from rating.commitment import committed
@@ -29,14 +28,12 @@ from rating.reading import Reading
 from rating.schedule import Charge
 from rating.seat import SeatChange, seat_parts
 from rating.tier import Step, VolumeTier, climb, highest
-from rating.usage import Usage, UsageKey, by_amount, by_group, read
+from rating.usage import Usage, UsageKey, by_amount, by_group, find, read
 
 __all__ = ["Part", "parts", "usage_keys"]
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
 _ON_DEMAND = Frequency.ON_DEMAND
-# Tiers are told in the same words on every bill; those of this many are remembered.
-REACHES_KEPT = 2**14
 
 
 def parts(charge: Charge, usage: Mapping[UsageKey, Usage], seats: Mapping[str, Sequence[SeatChange]]) -> Iterable[Part]:
@@ -93,39 +90,44 @@ def _fixed(price: Fixed, charge: Charge) -> Part:
     return Part(ONE, None, amount, explanation, f"{days} of {full_days} days", exact=exact)
 
 
-def _linear(price: Linear, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+def _linear(price: Linear, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterable[Part]:
     """Quantity x rate; a percentage is a rate on a quantity of money (cases 2 and 3)."""
     (key,) = usage_keys(charge)
     reading = read(usage, key)
     terms = charge.price
     if _is_idle(charge, reading):
-        return
+        return ()
     if terms.commitment is not None:
-        yield from committed(price, terms.commitment, charge, reading)
-        return
-    if terms.prices_by_group is None:
-        yield _at_rate(reading, price.price_per_unit, is_percentage=price.is_price_percentage)
-        return
+        return committed(price, terms.commitment, charge, reading)
+    if terms.prices_by_group is not None:
+        return _by_group(price, terms.prices_by_group, reading, usage=usage, key=key)
+    return (_at_rate(reading, price.price_per_unit, is_percentage=price.is_price_percentage),)
+
+
+def _by_group(
+    price: Linear, rates: Mapping[str, Decimal], reading: Reading, *, usage: Mapping[UsageKey, Usage], key: UsageKey
+) -> Iterator[Part]:
+    """Each group at a rate of its own, or at the structure's."""
     groups, events = by_group(usage, key), usage[key].group_events or {}
     for group in sorted(groups) or [""]:
         quantity, count = groups.get(group, ZERO), events.get(group, reading.event_count)
         of_group = Reading(reading.metric_id, reading.metric_version, reading.period, count, quantity, group)
-        rate = terms.prices_by_group.get(group, price.price_per_unit)
+        rate = rates.get(group, price.price_per_unit)
         yield _at_rate(of_group, rate, is_percentage=price.is_price_percentage, description=group or None)
 
 
 def _at_rate(reading: Reading, rate: Decimal, *, is_percentage: bool, description: str | None = None) -> Part:
     amount = multiply(reading.quantity, rate)
-    shown = display(is_percentage=is_percentage)
+    shown = display(is_percentage)
     explanation = LinearUsage(reading, rate, amount)
     return Part(reading.quantity, rate, amount, explanation, description, shown, units=reading.quantity)
 
 
-def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterable[Part]:
     """Packages begun x price; a partial package is charged in full (case 11)."""
     reading, before = _readings(charge, usage_keys(charge), usage)
     if _is_idle(charge, reading, before):
-        return
+        return ()
     if reading.quantity < ZERO or (before is not None and before < ZERO):
         raise NegativeUsage(f"packages begin at zero, the quantity is {min(reading.quantity, before or ZERO):f}")
     size, rate = price.package_size, price.price_per_package
@@ -134,45 +136,44 @@ def _package(price: Package, charge: Charge, usage: Mapping[UsageKey, Usage]) ->
     amount = multiply(packages, rate)
     units = reading.quantity if before is None else subtract(reading.quantity, before)
     explanation = PackageUsage(reading, size, packages, rate, amount, before)
-    yield Part(packages, rate, amount, explanation, f"packages of {plain(size)}", units=units)
+    return (Part(packages, rate, amount, explanation, f"packages of {plain(size)}", units=units),)
 
 
-def _graduated(price: Graduated, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+def _graduated(price: Graduated, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterable[Part]:
     """For every tier entered its units x its rate, and its flat fee as a part of its own (cases 9 and 13).
 
     On a ladder over several periods only what is new since the periods before (cases 14 and 34).
     """
     reading, before = _readings(charge, usage_keys(charge), usage)
     if _is_idle(charge, reading, before):
-        return
+        return ()
+    found: list[Part] = []
     steps = climb(price.tiers, before=before, now=reading.quantity)
     for step in steps or [_unmoved(highest(price.tiers, reading.quantity))]:
-        yield _tier_usage(step, reading, before=before)
-        if step.tier.fee and step.fees:
-            fee = multiply(step.tier.fee, Decimal(step.fees))
-            yield _flat_fee(step, reading, fee=fee, before=before)
-        if reading.customers:
-            # The breakdown by customer is told once.
-            reading = _without_customers(reading)
+        found.append(_tier_usage(step, reading, before=before))
+        fee = step.tier.fee
+        if fee and step.fees:
+            found.append(_flat_fee(step, reading, fee=fee if step.fees > 0 else fee.copy_negate(), before=before))
+        # The breakdown by customer is told once.
+        reading = _without_customers(reading)
+    return found
 
 
 def _tier_usage(step: Step, reading: Reading, *, before: Decimal | None) -> Part:
-    tier, over, units = step.tier, step.over, step.units
-    rate, bound = tier.price, tier.upper_bound
+    tier, units = step.tier, step.units
+    rate = tier.price
     amount = multiply(units, rate)
-    explanation = TierUsage(reading, step.number, over, bound, units, rate, amount, before)
-    shown = display(is_percentage=tier.is_price_percentage)
-    return Part(units, rate, amount, explanation, _reach(over, bound), shown, units)
+    explanation = TierUsage(reading, step.number, step.over, tier.upper_bound, units, rate, amount, before)
+    shown = display(tier.is_price_percentage)
+    return Part(units, rate, amount, explanation, step.reach, shown, units)
 
 
 def _flat_fee(step: Step, reading: Reading, *, fee: Decimal, before: Decimal | None) -> Part:
-    over, bound = step.over, step.tier.upper_bound
-    explanation = TierFee(_without_customers(reading), step.number, over, bound, fee, before)
-    reach = _reach(over, bound)
-    return Part(ONE, fee, fee, explanation, f"flat fee, {reach}" if reach else "flat fee")
+    explanation = TierFee(_without_customers(reading), step.number, step.over, step.tier.upper_bound, fee, before)
+    return Part(ONE, fee, fee, explanation, f"flat fee, {step.reach}" if step.reach else "flat fee")
 
 
-def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterator[Part]:
+def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> Iterable[Part]:
     """All units at the rate of the tier that they reach, plus only that tier's flat fee (cases 6, 7 and 8).
 
     On demand the whole ladder is priced again each day and what the days before came to is taken off.
@@ -180,9 +181,8 @@ def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
     keys = usage_keys(charge)
     reading, before = _readings(charge, keys, usage)
     if _is_idle(charge, reading, before):
-        return
+        return ()
     step = highest(price.tiers, reading.quantity)
-    reach = _reach(step.over, step.tier.upper_bound)
     amount, explanation = _volume_amount(price, step, reading, _amounts(price, usage, keys[0]))
     quantity, rate = reading.quantity, None if isinstance(explanation, EventFees) else step.tier.price
     fee = step.tier.fee or ZERO
@@ -193,11 +193,10 @@ def _volume(price: Volume, charge: Charge, usage: Mapping[UsageKey, Usage]) -> I
         amount, quantity, rate = subtract(amount, amount_before), subtract(quantity, before), None
         fee = subtract(fee, step_before.tier.fee or ZERO)
         explanation = _since(explanation, before=before, amount_before=amount_before)
-    shown = display(is_percentage=step.tier.is_price_percentage and rate is not None)
+    shown = display(step.tier.is_price_percentage and rate is not None)
     shown_quantity = quantity if rate is not None else ONE
-    yield Part(shown_quantity, rate, amount, explanation, reach, shown, units=quantity)
-    if fee:
-        yield _flat_fee(step, reading, fee=fee, before=before)
+    part = Part(shown_quantity, rate, amount, explanation, step.reach, shown, units=quantity)
+    return (part, _flat_fee(step, reading, fee=fee, before=before)) if fee else (part,)
 
 
 def _volume_amount(
@@ -249,10 +248,12 @@ def _readings(
 ) -> tuple[Reading, Decimal | None]:
     """The quantity now, and the quantity before on the same ladder if the ladder began earlier."""
     now = read(usage, keys[0])
-    before = read(usage, keys[1]).quantity if len(keys) > 1 else None
-    if before is not None and charge.price.billing_frequency is _ON_DEMAND and before == 0:
+    if len(keys) == 1:
+        return now, None
+    before = find(usage, keys[1]).quantity
+    if charge.price.billing_frequency is _ON_DEMAND and before == 0:
         # On demand nothing is billed, and no tier entered, before the first usage.
-        before = None
+        return now, None
     return now, before
 
 
@@ -262,7 +263,7 @@ def _is_idle(charge: Charge, reading: Reading, before: Decimal | None = None) ->
 
 
 def _unmoved(step: Step) -> Step:
-    return Step(step.number, step.over, ZERO, step.tier, 0)
+    return Step(step.number, step.over, ZERO, step.tier, step.reach, 0)
 
 
 def _without_customers(reading: Reading) -> Reading:
@@ -271,11 +272,3 @@ def _without_customers(reading: Reading) -> Reading:
     return Reading(
         reading.metric_id, reading.metric_version, reading.period, reading.event_count, reading.quantity, reading.group
     )
-
-
-@lru_cache(maxsize=REACHES_KEPT)
-def _reach(over: Decimal, bound: Decimal | None) -> str | None:
-    """A tier's bounds in words; the only tier of a ladder has none to tell."""
-    if bound is None:
-        return f"above {plain(over)}" if over else None
-    return f"above {plain(over)}, up to {plain(bound)}" if over else f"up to {plain(bound)}"

@@ -54,36 +54,34 @@ def warnings(tax: Tax | None, draft: Draft) -> list[BillWarning]:
     """A taxed customer's prices without a rate: a person must look before the bill is issued."""
     if tax is None or tax.status is not _TAXED:
         return []
-    ids = dict.fromkeys([one for item in draft.items if item.tax_rate is None for one in item.price_ids])
-    if not ids:
+    if draft.is_taxed_alike and draft.items and draft.items[0].tax_rate is not None:
         return []
+    ids = dict.fromkeys([one for item in draft.items if item.tax_rate is None for one in item.price_ids])
     message = "No tax rate is known for this price; set one before the invoice is issued."
     return [BillWarning("TAX_RATE_MISSING", message, price_id) for price_id in ids]
 
 
 def add_tax(draft: Draft) -> None:
     """Give every item and every taking its tax. Whole numbers are several times faster than decimals, and as exact."""
-    # Nearly always there is one rate; it becomes a ratio once.
-    known, numerator, denominator = ZERO, 0, 1
+    # Nearly always there is one rate; it becomes a ratio once. Where none is known nothing is due yet.
+    known, numerator, denominator = None, 0, 1
     for item in draft.items:
-        rate = item.tax_rate
-        if rate:
-            if rate is not known:
-                known, (numerator, denominator) = rate, rate.as_integer_ratio()
-            net = item.net_minor
-            item.tax_minor = tax = nearest(net * numerator, denominator)
-            item.taxed = net, tax
+        if item.tax_rate is not known:
+            known = item.tax_rate
+            numerator, denominator = (known or ZERO).as_integer_ratio()
+        net = item.net_minor
+        item.tax_minor = tax = nearest(net * numerator, denominator)
+        item.taxed = net, tax
     for taking in draft.takings:
-        rate = taking.tax_rate
-        if rate:
-            if rate is not known:
-                known, (numerator, denominator) = rate, rate.as_integer_ratio()
-            twice, whole, back = 2 * numerator, 2 * denominator, 0
-            for item, amount in taking.shares:
-                net, tax_before = item.taxed
-                net -= amount
-                # `nearest`, written out: nothing is taken from what is below zero.
-                tax = (net * twice + denominator) // whole
-                item.taxed = net, tax
-                back += tax - tax_before
-            taking.tax_minor = back
+        if taking.tax_rate is not known:
+            known = taking.tax_rate
+            numerator, denominator = (known or ZERO).as_integer_ratio()
+        twice, whole, back = 2 * numerator, 2 * denominator, 0
+        for item, amount in taking.shares:
+            net, tax_before = item.taxed
+            net -= amount
+            # `nearest`, written out: nothing is taken from what is below zero.
+            tax = (net * twice + denominator) // whole
+            item.taxed = net, tax
+            back += tax - tax_before
+        taking.tax_minor = back

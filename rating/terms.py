@@ -13,11 +13,13 @@ import msgspec
 
 from rating.currency import digits
 from rating.error import InvalidDiscount, InvalidGrant, InvalidMinimum, InvalidTerms, MixedFrequencies
-from rating.number import check
+from rating.number import ZERO, check
 from rating.period import MONTHS, Frequency
 from rating.price import BillingType, Price, metric_of
 
 _PERCENT_MAX = Decimal(100)
+# Fits into 63 bits of minor units in every currency.
+_MONEY_MAX = 10**14
 _PACES = (
     Frequency.DAILY,
     Frequency.WEEKLY,
@@ -85,7 +87,11 @@ class RolloverMode(StrEnum):
 
 
 class GrantTerms(msgspec.Struct, frozen=True):
-    """A credit grant that a phase issues when it starts and, with a refresh frequency, in each period again."""
+    """A credit grant that a phase issues when it starts and, with a refresh frequency, in each period again.
+
+    `cost` is due in the schedule's currency with every issue, like a fee in advance, never by days; `tax_rate_id` names
+    a rate that was chosen by hand for it.
+    """
 
     id: str
     name: str
@@ -96,6 +102,8 @@ class GrantTerms(msgspec.Struct, frozen=True):
     refresh: Frequency | None = None
     rollover: RolloverMode = RolloverMode.NONE
     restrict_to_prices: tuple[str, ...] = ()
+    cost: Decimal = ZERO
+    tax_rate_id: str | None = None
 
 
 # Members that are compared in every bill, looked up once: an enum's attribute costs as much as a multiplication.
@@ -156,21 +164,28 @@ def check_minimum(minimum: Minimum, *, prices: Sequence[Price], key: str) -> Non
 
 def check_grant(grant: GrantTerms, *, prices: Sequence[Price], key: str) -> None:
     """Refuse a grant of nothing known."""
-    _check_amount(grant.amount, kind=InvalidGrant, key=f"{key}.amount")
+    is_money = grant.unit is CreditUnit.CURRENCY
+    _check_amount(grant.amount, kind=InvalidGrant, key=f"{key}.amount", is_money=is_money)
+    _check_amount(grant.cost, kind=InvalidGrant, key=f"{key}.costOfCredit")
     _check_known(grant.restrict_to_prices, prices=prices, kind=InvalidGrant, key=key)
-    if grant.unit is CreditUnit.CURRENCY:
+    if is_money:
         if grant.currency is None:
             raise InvalidGrant("a grant of money needs its currency", key=f"{key}.currency")
         digits(grant.currency)
+    if grant.cost and grant.currency not in {None, prices[0].currency}:
+        message = f"what the credit costs is billed in {prices[0].currency}, so the credit is in it too"
+        raise InvalidGrant(message, key=f"{key}.currency")
     if grant.refresh is not None and grant.refresh not in MONTHS:
         message = f"a grant is refreshed {', '.join(MONTHS)} or never"
         raise InvalidGrant(message, key=f"{key}.grantRefreshFrequency")
 
 
-def _check_amount(amount: Decimal, *, kind: type[InvalidTerms], key: str) -> None:
+def _check_amount(amount: Decimal, *, kind: type[InvalidTerms], key: str, is_money: bool = True) -> None:
     check(amount, key=key)
     if amount < 0:
         raise kind("the amount must not be negative", key=key)
+    if is_money and amount > _MONEY_MAX:
+        raise kind(f"the amount must not be above {_MONEY_MAX:,}", key=key)
 
 
 def _check_known(ids: Sequence[str], *, prices: Sequence[Price], kind: type[InvalidTerms], key: str) -> None:

@@ -16,7 +16,7 @@ from typing import ClassVar, TypeAlias
 import msgspec
 
 from rating.error import InvalidPrice, InvalidTiers, NegativeUsage
-from rating.number import ZERO, check, check_price, subtract
+from rating.number import ZERO, check, check_price, plain, subtract
 
 TIERS_MAX = 100
 # A catalog has some hundred prices, which many customers share; the ladders of this many are remembered.
@@ -66,13 +66,14 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """What a quantity uses of one tier, counted from 1: the units above `over`, up to and including its bound.
 
     `fees` says how often the flat fee is due: once when the tier is entered, not at all when it was entered before,
-    minus once when the quantity fell out of it again.
+    minus once when the quantity fell out of it again. `reach` are the tier's bounds in words; the only tier has none.
     """
 
     number: int
     over: Decimal
     units: Decimal
     tier: AnyTier
+    reach: str | None
     fees: int = 1
 
 
@@ -112,7 +113,7 @@ def walk(tiers: tuple[AnyTier, ...], quantity: Decimal) -> list[Step]:
     for full in _ladder(tiers):
         bound = full.tier.upper_bound
         if bound is None or quantity <= bound:
-            entered.append(Step(full.number, full.over, subtract(quantity, full.over), full.tier))
+            entered.append(Step(full.number, full.over, subtract(quantity, full.over), full.tier, full.reach))
             break
         entered.append(full)
     return entered
@@ -123,9 +124,15 @@ def _ladder(tiers: tuple[AnyTier, ...]) -> tuple[Step, ...]:
     """Every tier filled to its bound, derived once for all who have the price; the top one, open, holds nothing."""
     lower = (ZERO, *(tier.upper_bound or ZERO for tier in tiers))
     return tuple(
-        Step(number, over, subtract(over if tier.upper_bound is None else tier.upper_bound, over), tier)
+        Step(number, over, subtract(tier.upper_bound or over, over), tier, _reach(over, tier.upper_bound))
         for number, (over, tier) in enumerate(zip(lower, tiers, strict=False), start=1)
     )
+
+
+def _reach(over: Decimal, bound: Decimal | None) -> str | None:
+    if bound is None:
+        return f"above {plain(over)}" if over else None
+    return f"above {plain(over)}, up to {plain(bound)}" if over else f"up to {plain(bound)}"
 
 
 def climb(tiers: tuple[AnyTier, ...], *, before: Decimal | None, now: Decimal) -> list[Step]:
@@ -141,9 +148,9 @@ def _moved(tiers: tuple[AnyTier, ...], *, before: Decimal, now: Decimal) -> Iter
         if old is None:
             yield new
         elif new is None:
-            yield Step(old.number, old.over, old.units.copy_negate(), old.tier, -1)
+            yield Step(old.number, old.over, old.units.copy_negate(), old.tier, old.reach, -1)
         elif new.units != old.units:
-            yield Step(new.number, new.over, subtract(new.units, old.units), new.tier, 0)
+            yield Step(new.number, new.over, subtract(new.units, old.units), new.tier, new.reach, 0)
 
 
 def highest(tiers: tuple[AnyTier, ...], quantity: Decimal) -> Step:

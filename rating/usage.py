@@ -90,7 +90,7 @@ def by_amount(usage: Mapping[UsageKey, Usage], key: UsageKey) -> Mapping[Decimal
 
 
 def rolled_up(by_customer: Mapping[str, Usage], *, as_one: Usage | None = None) -> Usage:
-    """The usage of several customers as one, with what each of them used (spec section 16, case 35).
+    """The usage of several customers as one, with what each of them used (spec section 16).
 
     `as_one` is what the metric counted over all of them together, where that is not the sum of what it counted for
     each: a value that two of them used is one value. Levels, averages and peaks of customers add up.

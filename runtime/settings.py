@@ -35,6 +35,7 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], Meta(description="one of debug, info, warning, error")
 ]
 Months = Annotated[int, Meta(ge=1, le=1_200, description="a whole number of months, from 1 to 1200")]
+Days = Annotated[int, Meta(ge=1, le=3_660, description="a whole number of days, from 1 to 3660")]
 YesNo = Annotated[Literal["no", "yes"], Meta(description="yes or no")]
 RedisCheck = Annotated[Literal["refuse", "warn"], Meta(description="refuse or warn")]
 RateLimit = Annotated[
@@ -69,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     recent_ids: Amount = 200_000
     dead_letters_max: Amount = 1_000
     backfill_events_max: Amount = 500_000
+    late_usage_days: Days = 95
     stop_seconds: Seconds = 2.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"

@@ -13,6 +13,7 @@ StoreError
 |- MetricNameTaken   METRIC_NAME_TAKEN
 |- CustomerCycle     CUSTOMER_CYCLE       a customer would be its own ancestor
 |- NotAParent        NOT_A_PARENT         a roll-up of a customer without children
+|- GrantBilled       GRANT_BILLED         an invoice has billed what the grant costs
 |- GrantDrawn        GRANT_DRAWN          an invoice has drawn on the grant
 |- TaxRateInUse      TAX_RATE_IN_USE      a billing schedule names it
 |- TaxRateArchived   TAX_RATE_ARCHIVED
@@ -112,6 +113,12 @@ class NotAParent(StoreError):
     """A schedule rolls up the usage of children, and this customer has none. Set `parentId` on them first."""
 
     code = "NOT_A_PARENT"
+
+
+class GrantBilled(StoreError):
+    """An invoice has billed what this credit grant costs, so it stays."""
+
+    code = "GRANT_BILLED"
 
 
 class GrantDrawn(StoreError):

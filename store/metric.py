@@ -108,6 +108,17 @@ async def get(conn: Connection, account: int, *, metric: UUID, for_update: bool 
     return _stored(row)
 
 
+# Holds a metric until a price has it: who deletes the metric waits, and then sees the price. Changes of it wait too.
+_HOLD = "select from usage_metric where account = $1 and id = $2 and deleted_at is null for share"
+
+
+async def hold(conn: Connection, account: int, *, metric: UUID, key: str | None = None) -> Metric:
+    """One metric, kept from being deleted until the end of the transaction; `key` names the field that asked for it."""
+    if await conn.fetchrow(_HOLD, account, metric) is None:
+        raise NotFound(f"There is no usage metric {metric}. Create it first.", key=key)
+    return (await get(conn, account, metric=metric)).terms
+
+
 async def load(conn: Connection, account: int, metrics: Sequence[UUID]) -> dict[UUID, Metric]:
     """The current versions of these metrics, as far as they exist."""
     return {id_: found.terms for id_, found in (await find(conn, account, metrics)).items()}

@@ -1,5 +1,6 @@
 """Progress: how far a schedule is billed, which decides what may still change of it."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -30,6 +31,19 @@ order by service_start
 """
 # No period is longer.
 _YEAR = timedelta(days=367)
+
+
+# Whether something was billed for one of these, by invoice_charge_once.
+_IS_CHARGED = """
+select exists (
+    select from invoice_charge where account = $1 and schedule = $2 and price = any($3::uuid[]) and is_live)
+"""
+
+
+async def is_charged(conn: Connection, account: int, *, schedule: UUID, of: Sequence[UUID]) -> bool:
+    """Whether a live invoice of the schedule has a charge for one of these prices, or credit grants."""
+    found: bool = await conn.fetchval(_IS_CHARGED, account, schedule, list(of))
+    return found
 
 
 async def billed(conn: Connection, account: int, *, schedule: BillingSchedule) -> Billed:

@@ -77,14 +77,6 @@ join billing_schedule_version using (account, schedule, version)
 """
 
 
-# Earlier terms of schedules of any accounts, by the primary key.
-_LOAD = """
-select account, schedule, version, start_date, end_date, recurrence_day, is_rolled_up, phases
-from unnest($1::integer[], $2::uuid[], $3::integer[]) as wanted (account, schedule, version)
-join billing_schedule_version using (account, schedule, version)
-"""
-
-
 async def load(conn: Connection, versions: Sequence[tuple[int, UUID, int]]) -> dict[tuple[int, UUID, int], Version]:
     """These (account, schedule, version)s, as far as they are earlier ones."""
     columns = [list(column) for column in zip(*versions, strict=True)] or [[], [], []]

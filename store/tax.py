@@ -5,7 +5,7 @@
 A rate of 0.2 is 20 %. A published rate is found by the customer's country; any rate can be chosen by hand for a price.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -97,12 +97,15 @@ async def load(conn: Connection, account: int, *, rates: Collection[UUID]) -> di
     return {row["id"]: _rate(row) for row in rows}
 
 
-async def check_usable(conn: Connection, account: int, *, rates: Sequence[UUID], known: Collection[UUID]) -> None:
-    """Refuse rates that do not exist, or that are archived and not `known` to whoever takes them; hold the others."""
-    await conn.execute(_HOLD, account, list(rates))
-    found = await load(conn, account, rates=rates)
-    for index, rate in enumerate(rates):
-        key = f"taxRates[{index}].taxRateId"
+async def check_usable(conn: Connection, account: int, *, rates: Mapping[str, UUID], known: Collection[UUID]) -> None:
+    """Refuse rates that do not exist, or that are archived and not `known` to whoever takes them; hold the others.
+
+    `rates` says for each which field names it.
+    """
+    wanted = list(set(rates.values()))
+    await conn.execute(_HOLD, account, wanted)
+    found = await load(conn, account, rates=wanted)
+    for key, rate in rates.items():
         if rate not in found:
             raise NotFound(f"There is no tax rate {rate}.", key=key)
         if found[rate].archived_at is not None and rate not in known:
@@ -138,11 +141,14 @@ async def archive(conn: Connection, account: int, *, rate: UUID, now: datetime) 
     await conn.execute(_ARCHIVE, account, rate, now)
 
 
-# Whether a schedule names the rate; reads the account's schedules, deleting rates is rare.
+# Whether a schedule names the rate, for a price or a credit grant; reads the account's schedules, deleting is rare.
 _IS_USED = """
 select exists (
-    select from billing_schedule where account = $1 and tax_rates @> jsonb_build_array(
-        jsonb_build_object('taxRateId', $2::uuid)))
+        select from billing_schedule where account = $1 and tax_rates @> jsonb_build_array(
+            jsonb_build_object('taxRateId', $2::uuid)))
+    or exists (
+        select from billing_phase where account = $1 and terms -> 'grants' @> jsonb_build_array(
+            jsonb_build_object('tax_rate_id', $2::uuid)))
 """
 
 # Deletes a rate; its row stays, because versions explain what was billed.

@@ -227,7 +227,8 @@ with differing as materialized (
         where not exists (select from billing_schedule s where s.account = c.account and s.id = c.schedule)
         union all
         select 'the price is not there'
-        where not exists (select from price p where p.account = c.account and p.id = c.price)
+        where c.reason <> 'CREDIT_GRANT'
+            and not exists (select from price p where p.account = c.account and p.id = c.price)
     ) as why
 )
 select 'Each charge has its invoice, its schedule and its price' as says,
@@ -276,28 +277,53 @@ select 'Invoice numbers have no gaps' as says,
 """
 
 # $2 and $3 are the currencies with their minor digits. round() of numeric is half away from zero, as lines are rounded.
+# What adds or takes off tells its amount in words of its own (rating.explanation). A true-up may be one of several, by
+# tax rate, so it is at most what is missing; what units pay for is in the lines that they pay.
 _EXPLANATIONS = """
-with explained as materialized (
-    select l.id, l.invoice, l.net_minor, l.explanation, d.digits,
-           case
-               when jsonb_typeof(l.explanation) <> 'object' or l.explanation ->> 'kind' is null
-               then 'has no explanation'
-               when coalesce(l.explanation ->> 'amount', '') !~ '^-?[0-9]+([.][0-9]+)?$'
-               then 'explains no amount'
-           end as problem
+with told as materialized (
+    select l.id, l.invoice, l.net_minor, d.digits, l.explanation, l.explanation ->> 'kind' as kind,
+           case l.explanation ->> 'kind'
+               when 'DISCOUNT' then array[l.explanation -> 'discount' ->> 'taken']
+               when 'CREDIT' then array[l.explanation ->> 'used']
+               when 'LATE_USAGE' then array[l.explanation ->> 'due', l.explanation ->> 'billed']
+               when 'MAXIMUM' then array[l.explanation ->> 'charged', l.explanation ->> 'maximum',
+                                         l.explanation ->> 'days', l.explanation ->> 'fullDays']
+               when 'TRUE_UP' then array[l.explanation ->> 'paid', l.explanation ->> 'minimum',
+                                         l.explanation ->> 'days', l.explanation ->> 'fullDays']
+               else array[l.explanation ->> 'amount']
+           end as numbers
     from invoice_line l
     left join invoice i on i.account = l.account and i.id = l.invoice
     left join unnest($2::text[], $3::integer[]) as d (currency, digits) on d.currency = i.currency
+), checked as materialized (
+    select *, case
+                  when jsonb_typeof(explanation) <> 'object' or kind is null then 'has no explanation'
+                  when exists (select from unnest(numbers) as number
+                               where coalesce(number, '') !~ '^-?[0-9]+([.][0-9]+)?$') then 'explains no amount'
+              end as problem
+    from told
+), explained as materialized (
+    select *, case
+                  when problem is not null or digits is null then null
+                  when kind = 'CREDIT' and explanation ->> 'unit' = 'METRIC' then null
+                  when kind in ('DISCOUNT', 'CREDIT') then - numbers[1]::numeric
+                  when kind = 'LATE_USAGE' then numbers[1]::numeric - numbers[2]::numeric
+                  when kind in ('MAXIMUM', 'TRUE_UP')
+                  then round(numbers[2]::numeric * numbers[3]::numeric / numbers[4]::numeric, digits)
+                      - numbers[1]::numeric
+                  else round(numbers[1]::numeric, digits)
+              end as amount
+    from checked
 ), differing as materialized (
-    select case
-               when problem is not null then format('line item %s of invoice %s %s', id, invoice, problem)
-               else format('line item %s of invoice %s explains %s and bills %s minor units',
-                           id, invoice, explanation ->> 'amount', net_minor)
-           end as sample
+    select coalesce(
+               format('line item %s of invoice %s ', id, invoice) || problem,
+               format('line item %s of invoice %s explains %s and bills %s minor units', id, invoice,
+                      case when array_length(numbers, 1) = 1 then numbers[1] else amount::text end, net_minor)
+           ) as sample
     from explained
-    where problem is not null or case
-        when problem is null and digits is not null
-        then round((explanation ->> 'amount')::numeric, digits) * power(10::numeric, digits) <> net_minor
+    where problem is not null or case kind
+        when 'TRUE_UP' then net_minor not between 0 and amount * power(10::numeric, digits)
+        else amount * power(10::numeric, digits) <> net_minor
     end
 )
 select 'Each line item carries its explanation and bills what it explains' as says,

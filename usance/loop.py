@@ -118,4 +118,4 @@ def make_invoicer(settings: Settings, servers: Servers) -> Invoicer:
     async def ends() -> Mapping[str, str]:
         return await stream.ends(servers.redis, stream.names(settings.streams))
 
-    return Invoicer(servers.pool, ends=ends)
+    return Invoicer(servers.pool, ends=ends, late_usage_days=settings.late_usage_days)

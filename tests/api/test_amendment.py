@@ -11,7 +11,7 @@ from api import amendment, error
 from rating.period import Frequency, Period
 from rating.price import BillingType, Price
 from rating.schedule import Schedule
-from rating.terms import Discount, DiscountType
+from rating.terms import CreditUnit, Discount, DiscountType, GrantTerms
 from store import schedule as schedules
 from store.phase import Phase, Terms
 from store.progress import Billed
@@ -107,6 +107,32 @@ def test_an_end_moves_where_nothing_billed_contradicts_it(
     old: str, new: str, billed: Billed, billing_type: BillingType
 ) -> None:
     move_end(old, new, billed=billed, billing_type=billing_type)
+
+
+BUNDLE = GrantTerms(
+    id=str(OTHER), name="Bundle", unit=CreditUnit.METRIC, amount=Decimal(9), refresh=Frequency.MONTHLY, cost=Decimal(8)
+)
+
+
+def test_an_end_moves_over_a_grant_that_was_paid_for_in_full() -> None:
+    bought = {"terms": Terms(grants=(BUNDLE,))}
+    before = contract(phase("2025-01-01", "2025-03-15", QUARTERLY, **bought))
+    after = contract(phase("2025-01-01", "2025-06-30", QUARTERLY, **bought))
+
+    amend(before, after, billed=live("2025-03-01", (OTHER, "2025-03-01", "2025-03-16")))
+
+
+def test_a_grant_that_costs_something_comes_with_a_phase_to_be_billed() -> None:
+    bought = {"terms": Terms(grants=(BUNDLE,))}
+    before, billed = contract(phase("2025-01-01", "2025-06-30")), live("2025-03-01")
+    now = contract(phase("2025-01-01", "2025-06-30", **bought))
+    later = contract(phase("2025-01-01", "2025-03-31"), phase("2025-04-01", "2025-06-30", **bought))
+
+    amend(before, later, billed=billed)
+    with pytest.raises(error.ScheduleRunning) as caught:
+        amend(before, now, billed=billed)
+
+    assert caught.value.key == "phases[0].creditGrants[0].costOfCredit"
 
 
 @pytest.mark.parametrize(

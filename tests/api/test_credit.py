@@ -62,6 +62,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"amount": "1e-19"}, "INEXACT_NUMBER", "amount"),
     ({"costOfCredit": -1}, "INVALID_GRANT", "costOfCredit"),
     ({"expiryDate": "2024-12-31"}, "INVALID_GRANT", "expiryDate"),
+    ({"costOfCredit": "92233720368547758.08"}, "INVALID_GRANT", "costOfCredit"),
+    ({"expiryDate": "9999-12-31"}, "INVALID_VALUE", "expiryDate"),
     ({"createInvoice": True}, "INVALID_GRANT", "costOfCredit"),
     ({"taxRateId": NOWHERE}, "UNKNOWN_FIELD", "taxRateId"),
 ]

@@ -204,6 +204,7 @@ ELSEWHERE = {
     "MILESTONE_CLOSED": "tests/api/test_milestone.py",
     "CUSTOMER_CYCLE": "tests/api/test_family.py",
     "INVALID_GRANT": "tests/api/test_credit.py",
+    "GRANT_BILLED": "tests/invoicer/test_grant.py",
     "GRANT_DRAWN": "tests/api/test_credit.py",
     "TAX_RATE_IN_USE": "tests/api/test_tax.py",
     "TAX_RATE_ARCHIVED": "tests/api/test_tax.py",

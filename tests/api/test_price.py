@@ -1,13 +1,20 @@
 """/prices: what cannot be billed is refused at the door."""
 
+import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from store import metric as metrics
+from store.account import Principal
+from store.db import Connection
 from tests import company
 from tests.api import bodies
 from tests.server import Server
 
+# Connections that wait for a row of somebody else's.
+WAITING = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 NOWHERE = "00000000-0000-7000-8000-000000000007"
 
 SEATS = {
@@ -187,6 +194,21 @@ async def test_what_cannot_be_billed_is_refused_at_the_door(api: Server, product
         reply = await api.post("/prices", bodies.price(product, **change))
 
         assert (reply.codes, reply.keys) == ([code], [key]), change
+
+
+async def test_a_price_waits_for_who_deletes_its_metric(
+    api: Server, product: str, metric: str, conn: Connection, account: Principal
+) -> None:
+    async with conn.transaction():
+        await metrics.delete(conn, account.account, metric=UUID(metric), now=api.clock())
+        body = bodies.price(product, structure=LINEAR | {"usageMetricId": metric}, billingType="IN_ARREARS")
+        posting = asyncio.create_task(api.post("/prices", body))
+        async with asyncio.timeout(10):
+            while not await conn.fetchval(WAITING):  # noqa: ASYNC110 another connection's lock
+                await asyncio.sleep(0.01)
+
+    reply = await posting
+    assert (reply.codes, reply.keys) == (["NOT_FOUND"], ["structure.usageMetricId"])
 
 
 async def test_a_metric_is_named_by_a_uuid(api: Server, product: str) -> None:

@@ -72,6 +72,7 @@ async def test_a_schedule_is_shown_with_every_field_of_the_reference(api: Server
         "paymentProvider": "NONE",
         "autoCharge": False,
         "parked": None,
+        "warnings": [],
     }
     assert (await api.get(f"/billing-schedules/{made['id']}")).body == made
 
@@ -257,6 +258,13 @@ async def test_schedules_are_filtered(api: Server) -> None:
         assert reply.body["pagination"]["totalResultSize"] == len(found), query
 
 
+async def test_a_billing_day_that_no_month_has_is_not_looked_for(api: Server) -> None:
+    for day in ("0", "32", "9999999999999999999999", "x"):
+        reply = await api.get(f"/billing-schedules?recurrenceDayOfMonth={day}")
+
+        assert (reply.codes, reply.keys) == (["INVALID_VALUE"], ["recurrenceDayOfMonth"]), day
+
+
 # A change of a good request, and the code and field of its refusal.
 REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"customerId": NOWHERE}, "NOT_FOUND", "customerId"),
@@ -270,6 +278,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"startDate": "2025-1-1"}, "INVALID_VALUE", "startDate"),
     ({"startDate": "1999-01-01"}, "INVALID_SCHEDULE", "startDate"),
     ({"endDate": "2024-12-31"}, "INVALID_SCHEDULE", "endDate"),
+    ({"endDate": "9999-12-31"}, "INVALID_VALUE", "endDate"),
     ({"endDate": "2025-12-31"}, "INVALID_SCHEDULE", "phases[0].endDate"),
     ({"defaultDueDateDays": -1}, "INVALID_VALUE", "defaultDueDateDays"),
 ]
@@ -342,6 +351,15 @@ async def test_why_billing_was_set_aside_is_shown(api: Server, conn: Connection,
     reply = await api.get(f"/billing-schedules/{made['id']}")
 
     assert reply.body["parked"] == {"reason": "MISSING", "detail": "why", "until": "2025-03-10T13:00:00Z"}
+
+
+async def test_who_asks_for_issuing_is_told_that_it_does_not_happen_yet(api: Server) -> None:
+    who, fee = await api.made("/customers", bodies.customer()), await bodies.priced(api)
+
+    made = await api.made("/billing-schedules", bodies.schedule(who["id"], fee["id"], autoIssueInvoices=True))
+
+    assert made["autoIssueInvoices"] is True
+    assert [one["code"] for one in made["warnings"]] == ["AUTO_ISSUE_NOT_OFFERED"]
 
 
 @pytest.mark.parametrize("path", [f"/billing-schedules/{NOWHERE}", "/billing-schedules/7"])

@@ -103,6 +103,14 @@ async def test_case_25_a_fee_is_prorated_from_its_start(api: Any) -> None:
     assert await billed(api, "2023-05-01") == [("2023-04-01", "290.32"), ("2023-05-01", "500.00")]
 
 
+async def test_case_27_a_backdated_month_is_billed_at_once(api: Any) -> None:
+    await company.contract(api, [company.fixed("500")], start="2025-02-01")
+
+    assert await billed(api, "2025-03-01") == [("2025-03-01", "500.00")]
+    (invoice,) = await company.invoices(api)
+    assert invoice["billingPeriod"] == {"start": "2025-02-01", "endInclusive": "2025-02-28"}
+
+
 async def test_case_30_advance_and_arrears_share_an_invoice(api: Any) -> None:
     calls = await company.metric(api)
     fee = await company.price(api, company.fixed("100"), billing_type="IN_ADVANCE")

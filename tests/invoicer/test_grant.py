@@ -138,3 +138,92 @@ async def _until_waiting(pool: Pool, runs: int) -> None:
         # Postgres tells nobody that someone waits, so there is no event of ours to wait for.
         while await pool.fetchval(WAITING) < runs:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+BOUGHT = {
+    "name": "Bundle",
+    "creditUnitType": "CURRENCY",
+    "currency": "USD",
+    "amount": 100,
+    "costOfCredit": 80,
+    "grantRefreshFrequency": "MONTHLY",
+    "rolloverMode": "NONE",
+}
+
+
+async def test_what_a_grant_of_a_phase_costs_is_billed_with_every_issue(api: Any) -> None:
+    rate = await api.made("/tax-rates", bodies.tax_rate(amount="0.2", isPublished=False))
+    fee = await company.price(api, company.fixed("60"))
+    grant = BOUGHT | {"taxRateId": rate["id"], "rolloverMode": "ON_GRANT_REFRESH_AND_PHASE"}
+    choice = [{"priceId": fee, "taxRateId": rate["id"]}]
+    discount = {"type": "PERCENTAGE", "amount": 50, "message": "Half", "separateLineItem": False}
+    phase = company.phase([fee], "2025-01-15", "2025-02-28", creditGrants=[grant], discounts=[discount])
+    schedule = await phased(api, phase, taxRates=choice)
+
+    assert await billed(api, "2025-04-01") == [("2025-01-15", "80.00"), ("2025-02-01", "80.00"), ("2025-03-01", "0.00")]
+    first, second, _ = await company.invoices(api)
+    assert [one["totalTax"] for one in (first, second)] == ["16.00", "16.00"]
+    assert first["billingPeriod"] == {"start": "2025-01-15", "endInclusive": "2025-01-31"}
+    # The fee of January, 60 x 17 / 31 less a half, is paid with the credit; what the credit costs is neither.
+    own = (await api.get(f"/billing-schedules/{schedule}")).body["phases"][0]["creditGrants"][0]
+    assert (own["costOfCredit"], own["taxRateId"]) == (80, rate["id"])
+    assert [(one["netTotal"], one["priceId"], one["creditGrantId"]) for one in await company.lines(api, second)] == [
+        ("16.45", fee, None),
+        ("80.00", None, f"{own['id']}@2025-02-01"),
+        ("-16.45", None, f"{own['id']}@2025-01-15"),
+    ]
+    (issued,) = [one for one in await _held(api) if one["id"].endswith("02-01")]
+    assert (issued["costOfCredit"], issued["taxRateId"]) == ("80", rate["id"])
+    assert (await api.delete(f"/tax-rates/{rate['id']}")).codes == ["TAX_RATE_IN_USE"]
+
+
+async def test_units_that_a_phase_gives_have_a_cost_of_their_own(api: Any) -> None:
+    calls = await company.metric(api)
+    usage = await company.price(api, company.linear("0.10", calls))
+    units = BOUGHT | {"creditUnitType": "METRIC", "currency": None, "grantRefreshFrequency": "NONE"}
+    await phased(api, company.phase([usage], "2025-01-01", creditGrants=[units]))
+    await used(api, "2025-01-10", 120)
+
+    assert await billed(api, "2025-03-01") == [("2025-01-01", "80.00"), ("2025-02-01", "2.00"), ("2025-03-01", "0.00")]
+    assert [one["code"] for one in (await company.invoices(api))[0]["warnings"]] == ["TAX_RATE_MISSING"]
+
+
+async def test_late_usage_does_not_bill_the_cost_of_a_grant_again(api: Any) -> None:
+    rate = await api.made("/tax-rates", bodies.tax_rate(amount="0.2", isPublished=False))
+    calls = await company.metric(api)
+    usage = await company.price(api, company.linear("1", calls))
+    grant = BOUGHT | {"amount": 5, "taxRateId": rate["id"]}
+    choice = [{"priceId": usage, "taxRateId": rate["id"]}]
+    await phased(api, company.phase([usage], "2025-01-01", "2025-02-28", creditGrants=[grant]), taxRates=choice)
+    await used(api, "2025-01-10", 7)
+    for invoice in (await billed(api, "2025-02-01")) and await company.invoices(api):
+        await api.made(f"/invoices/{invoice['id']}/finalize", None)
+    await used(api, "2025-01-20", 2)
+
+    assert (await billed(api, "2025-03-01"))[1:] == [("2025-02-01", "82.00"), ("2025-03-01", "2.00")]
+    assert (await company.invoices(api))[2]["totalTax"] == "0.40"
+
+
+async def test_a_grant_whose_cost_is_billed_stays_and_none_is_slipped_in(api: Any) -> None:
+    fee = await company.price(api, company.fixed("30"), billing_type="IN_ADVANCE")
+    dear = BOUGHT | {"restrictToPrices": [fee], "creditUnitType": "METRIC"}
+    bought = await phased(api, company.phase([fee], "2025-01-01", creditGrants=[dear]))
+    other = await company.schedule(api, await company.customer(api, "other"), [fee], start="2025-01-01")
+    await billed(api, "2025-02-01")
+    without = bodies.changed((await api.get(f"/billing-schedules/{bought}")).body)
+    without["phases"][0]["creditGrants"] = []
+    slipped = bodies.changed((await api.get(f"/billing-schedules/{other}")).body)
+    slipped["phases"][0]["creditGrants"] = [BOUGHT]
+
+    replies = [
+        await api.put(f"/billing-schedules/{one}", asked) for one, asked in ((bought, without), (other, slipped))
+    ]
+
+    assert [(reply.status, reply.codes) for reply in replies] == [(409, ["GRANT_BILLED"]), (409, ["SCHEDULE_RUNNING"])]
+    assert replies[1].keys == ["phases[0].creditGrants[0].costOfCredit"]
+
+
+async def _held(api: Any) -> list[dict[str, Any]]:
+    """The grants of the customer's first balance."""
+    who = (await api.get("/customers")).body["items"][0]["id"]
+    return list((await api.get(f"/credits/{who}/balances")).body["items"][0]["grants"])

@@ -102,7 +102,16 @@ def page(
             kind = LineKind.CHARGE
             made.things.append(
                 Thing(
-                    kind, charge, (price.id,), price.product_id, rate, piece.amount, net, net, piece.units, piece.scope
+                    kind,
+                    charge,
+                    (price.id,),
+                    price.product_id or None,
+                    rate,
+                    piece.amount,
+                    net,
+                    net,
+                    piece.units,
+                    piece.scope,
                 )
             )
         _cap(made, charge)
@@ -171,7 +180,8 @@ def _targets(made: Page, stretch: Stretch, discount: Discount) -> list[Thing]:
         SeatDiscountType.ALL_SEATS: "none",
     }[discount.seat_discount_type]
     wanted = discount.restrict_to_prices
-    found = [thing for thing in made.of(stretch) if not wanted or thing.charge.price.id in wanted]
+    meant = [thing for thing in made.of(stretch) if not _is_bought(thing)]
+    found = [thing for thing in meant if not wanted or thing.charge.price.id in wanted]
     return [thing for thing in found if thing.left > 0 and thing.scope is not other]
 
 
@@ -322,7 +332,7 @@ def _draw_money(made: Page, grant: Grant, balance: Fraction) -> None:
 
 def _paid_by(made: Page, grant: Grant) -> list[Thing]:
     """What is left to pay on a day on which the grant is valid, of the prices that it is for."""
-    found = [thing for thing in made.things if thing.left > 0]
+    found = [thing for thing in made.things if thing.left > 0 and not _is_bought(thing)]
     if grant.restrict_to_prices:
         found = [thing for thing in found if set(thing.prices) <= set(grant.restrict_to_prices)]
     return [
@@ -330,6 +340,11 @@ def _paid_by(made: Page, grant: Grant) -> list[Thing]:
         for thing in found
         if days.count(thing.charge.pay_day, thing.charge.pay_day, valid_from=grant.start, valid_until=grant.end)
     ]
+
+
+def _is_bought(thing: Thing) -> bool:
+    """Whether it is what a credit costs, which is not paid with credit; nor does a discount lower it."""
+    return thing.charge.is_credit
 
 
 def _tax(made: Page) -> None:

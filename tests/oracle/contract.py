@@ -78,7 +78,8 @@ def contract(seed: int) -> Contract:
         seats={SEATS: _seats(draw, start, days)},
     )
     prices = [price for phase in schedule.phases for price in phase.prices]
-    return Contract(schedule, facts, _grants(draw, prices, start, days), _tax(draw, prices), rolls_up, end)
+    taxed = [price.id for price in prices] + [terms.id for phase in schedule.phases for terms in phase.grants]
+    return Contract(schedule, facts, _grants(draw, prices, start, days), _tax(draw, taxed), rolls_up, end)
 
 
 def _schedule(draw: Random, start: date, end: date, *, is_daily: bool) -> Schedule:
@@ -309,6 +310,7 @@ def _terms(draw: Random, number: int, prices: tuple[Price, ...]) -> GrantTerms:
         refresh=draw.choice((None, *MONTHS)),
         rollover=draw.choice(list(RolloverMode)),
         restrict_to_prices=_some(draw, prices) if draw.random() < 0.4 else (),
+        cost=_amount(draw, 100) if draw.random() < 0.4 else Decimal(0),
     )
 
 
@@ -332,14 +334,13 @@ def _grant(draw: Random, number: int, prices: list[Price], start: date, days: in
     )
 
 
-def _tax(draw: Random, prices: list[Price]) -> Tax | None:
+def _tax(draw: Random, taxed: list[str]) -> Tax | None:
     if draw.random() < 0.1:
         return None
     rates = [Decimal("0.2"), Decimal("0.19"), Decimal("0.0825"), Decimal(0)]
-    known = draw.sample(rates, 2) if draw.random() < 0.5 else [draw.choice(rates)]
+    known = draw.sample(rates, draw.choice((1, 1, 2, 3)))
     status = draw.choice((TaxStatus.TAXED, TaxStatus.TAXED, TaxStatus.TAXED, *TaxStatus))
-    ids = sorted({price.id for price in prices})
-    return Tax(status, {one: draw.choice(known) for one in ids if draw.random() < 0.95})
+    return Tax(status, {one: draw.choice(known) for one in sorted(set(taxed)) if draw.random() < 0.95})
 
 
 def _events(draw: Random, metric: str, start: date, days: int, customers: tuple[str, ...]) -> list[Event]:

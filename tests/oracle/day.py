@@ -43,6 +43,7 @@ def starts_period(day: date, frequency: Frequency, *, times: int, anchor: date, 
     return number is not None and number % (MONTHS[frequency] * times) == 0
 
 
+@lru_cache(maxsize=8192)
 def full_period(day: date, frequency: Frequency, *, times: int = 1, anchor: date, anchor_day: int) -> tuple[date, date]:
     """The first and the last day of the full period around a day."""
     first, last = day, day

@@ -9,6 +9,7 @@ from rating.phase import Phase, RecurrencePreference
 from rating.price import (
     BillingType,
     Graduated,
+    OneTime,
     OveragesFrequency,
     Package,
     Price,
@@ -17,6 +18,7 @@ from rating.price import (
     Volume,
 )
 from rating.schedule import Schedule
+from rating.terms import GrantTerms
 from tests.oracle import day as days
 
 
@@ -52,6 +54,7 @@ class Owed:
     base: tuple[date, date]
     full: tuple[date, date]
     is_overage: bool = False
+    is_credit: bool = False
 
     @property
     def days(self) -> int:
@@ -110,6 +113,9 @@ def owed(schedule: Schedule, *, until: date) -> list[Owed]:
             elif price.id not in once:
                 once.add(price.id)
                 found += _single(price, stretch)
+        for terms in stretch.terms.grants:
+            if terms.cost:
+                found += _bought(terms, stretch, until=until)
     return [one for one in found if one.due <= until]
 
 
@@ -123,6 +129,26 @@ def _single(price: Price, stretch: Stretch) -> Iterator[Owed]:
         last = stretch.last
     due = first if in_advance else last + days.ONE
     yield Owed(price, stretch, first, last, days.count(first, last), due, first, (first, last), (first, last))
+
+
+def issue_days(terms: GrantTerms, stretch: Stretch, *, until: date) -> Iterator[date]:
+    """A grant is issued on the first day of the phase, and on each first day of a period of the refresh."""
+    for day in days.walk(stretch.first, until if stretch.last is None else min(until, stretch.last)):
+        is_refreshed = terms.refresh is not None and days.starts_period(
+            day, terms.refresh, times=1, anchor=stretch.anchor, anchor_day=stretch.anchor_day
+        )
+        if day == stretch.first or is_refreshed:
+            yield day
+
+
+def _bought(terms: GrantTerms, stretch: Stretch, *, until: date) -> Iterator[Owed]:
+    """What the credit costs with each issue; one that is not issued again is for the first month (section 21)."""
+    currency = stretch.terms.prices[0].currency
+    price = Price(terms.id, "", terms.name, currency, OneTime(terms.cost), Frequency.ONE_TIME, BillingType.IN_ADVANCE)
+    for day in issue_days(terms, stretch, until=until):
+        period = stretch.within(*stretch.full_period(day, terms.refresh or Frequency.MONTHLY))
+        length = days.count(*period)
+        yield Owed(price, stretch, *period, length, day, day, base=period, full=period, is_credit=True)
 
 
 def _recurring(price: Price, stretch: Stretch, *, until: date) -> Iterator[Owed]:

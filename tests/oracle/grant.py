@@ -6,23 +6,15 @@ from datetime import date
 from rating.credit import Grant
 from rating.terms import GrantTerms, RolloverMode
 from tests.oracle import day as days
-from tests.oracle.due import Stretch
+from tests.oracle.due import Stretch, issue_days
 
 
 def issued(stretches: Sequence[Stretch], *, until: date) -> Iterator[Grant]:
     """One grant on the first day of the phase, and one on each first day of a period of the refresh."""
     for stretch in stretches:
         for terms in stretch.terms.grants:
-            last = until if stretch.last is None else min(until, stretch.last)
-            for day in days.walk(stretch.first, last):
-                if day == stretch.first or _is_refreshed(terms, stretch, day):
-                    yield _grant(terms, stretch, day)
-
-
-def _is_refreshed(terms: GrantTerms, stretch: Stretch, day: date) -> bool:
-    return terms.refresh is not None and days.starts_period(
-        day, terms.refresh, times=1, anchor=stretch.anchor, anchor_day=stretch.anchor_day
-    )
+            for day in issue_days(terms, stretch, until=until):
+                yield _grant(terms, stretch, day)
 
 
 def _grant(terms: GrantTerms, stretch: Stretch, day: date) -> Grant:

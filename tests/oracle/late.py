@@ -1,5 +1,5 @@
-"""Late: the same contract as more and more of its usage arrives, with corrections that may take it below zero, and what
-each arrival changes of a bill: everything that it says now, less everything that it said before.
+"""Late: the same contract as more and more of its usage and seats arrive, with corrections that may take usage below
+zero, and what each arrival changes of a bill: everything that it says now, less everything that it said before.
 """
 
 from collections import Counter
@@ -8,14 +8,16 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from rating.seat import SeatChange
 from tests.oracle.bill import Page
 from tests.oracle.contract import Contract
 from tests.oracle.told import of_off, of_thing
 from tests.oracle.usage import Event, Facts
 
 ARRIVALS = 3
+_T = TypeVar("_T")
 
 
 class Changed(NamedTuple):
@@ -34,12 +36,18 @@ def arrivals(given: Contract, seed: int) -> list[Facts]:
     """What was known when the bill was made, and after each later arrival."""
     draw = Random(f"late {seed}")  # noqa: S311 - to be repeated, not to be secret
     events = [
-        (metric, event, draw.choices(range(ARRIVALS), (8, 1, 1))[0])
+        (metric, event, _arrival(draw))
         for metric, found in given.facts.events.items()
         for one in found
         for event in (one, *_corrections(draw, one, is_sum=metric not in given.facts.unique))
     ]
-    return [_known(given.facts, events, arrival) for arrival in range(ARRIVALS)]
+    seats = [(metric, one, _arrival(draw)) for metric, found in given.facts.seats.items() for one in found]
+    return [_known(given.facts, events, seats, arrival) for arrival in range(ARRIVALS)]
+
+
+def _arrival(draw: Random) -> int:
+    """Most things are known in time."""
+    return draw.choices(range(ARRIVALS), (8, 1, 1))[0]
 
 
 def _corrections(draw: Random, event: Event, *, is_sum: bool) -> list[Event]:
@@ -50,12 +58,18 @@ def _corrections(draw: Random, event: Event, *, is_sum: bool) -> list[Event]:
     return [replace(event, on=event.on + timedelta(days=draw.randrange(-10, 40)), amount=-amount)]
 
 
-def _known(facts: Facts, events: list[tuple[str, Event, int]], arrival: int) -> Facts:
-    found: dict[str, list[Event]] = {metric: [] for metric in facts.events}
-    for metric, event, at in events:
-        if at <= arrival:
-            found[metric].append(event)
-    return replace(facts, events={metric: sorted(some, key=_day) for metric, some in found.items()})
+def _known(
+    facts: Facts, events: list[tuple[str, Event, int]], seats: list[tuple[str, SeatChange, int]], arrival: int
+) -> Facts:
+    return replace(
+        facts,
+        events={metric: sorted(_arrived(events, metric, arrival), key=_day) for metric in facts.events},
+        seats={metric: tuple(_arrived(seats, metric, arrival)) for metric in facts.seats},
+    )
+
+
+def _arrived(found: list[tuple[str, _T, int]], metric: str, arrival: int) -> list[_T]:
+    return [one for of, one, at in found if of == metric and at <= arrival]
 
 
 def _day(event: Event) -> date:

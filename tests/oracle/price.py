@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
+from rating.currency import MINOR_DIGITS
 from rating.part import SeatScope
 from rating.period import Frequency
 from rating.price import Fixed, Graduated, Linear, OneTime, Package, SeatBased, Volume, metric_of
@@ -96,8 +97,11 @@ def _committed(charge: Owed, quantity: Fraction, rate: Fraction) -> Iterator[Pie
     committed = Fraction(terms.amount) * charge.days / charge.full_days
     if quantity * rate <= committed:
         yield Piece(quantity * rate, quantity)
-        if quantity * rate < committed:
-            yield Piece(committed - quantity * rate)
+        # Missing to what the line of the usage says: both lines together are the commitment.
+        scale = 10 ** MINOR_DIGITS[charge.price.currency]
+        said = Fraction(rounded(quantity * rate * scale), scale)
+        if said < committed:
+            yield Piece(committed - said)
         return
     # Quantities on lines have 18 decimals (rating.number.rate); amounts come from the exact ones.
     inside = committed / rate

@@ -5,22 +5,26 @@ it below zero, and on every difference, which adds up however often something ar
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 import pytest
 
 from rating import bill as billing
 from rating.bill import Bill, BillInput
+from rating.credit import Grant
 from rating.difference import Difference, difference
 from rating.error import NegativeUsage
-from rating.invoice import Draw, Group
+from rating.invoice import Draw, Group, Line
 from rating.number import ZERO, add, subtract
 from tests.oracle import bill as oracle
 from tests.oracle.bill import Page
 from tests.oracle.contract import Contract, contract
-from tests.oracle.due import owed, stretches
+from tests.oracle.due import Owed, Stretch, owed, stretches
 from tests.oracle.grant import issued
 from tests.oracle.late import ARRIVALS, Changed, arrivals, changes, redrawn
 from tests.oracle.price import BelowZero
@@ -51,18 +55,27 @@ def _made_again(given: Contract, seed: int) -> Iterator[list[tuple[Bill, Page] |
     What grants have left is what the bills before had drawn when they were made first.
     """
     known = arrivals(given, seed)
+    life = _Life(given, stretches(given.schedule), owed(given.schedule, until=given.until))
     drawn: dict[str, Decimal] = {}
-    dates = sorted({charge.due for charge in owed(given.schedule, until=given.until)})
+    dates = sorted({charge.due for charge in life.charges})
     again = set(dates[:: max(1, len(dates) // AGAIN_MAX)]) | set(dates[-1:])
     for on in dates:
-        made = [_both(given, facts, drawn, on) for facts in (known if on in again else known[:1])]
+        made = [_both(life, facts, drawn, on) for facts in (known if on in again else known[:1])]
         yield made
         for draw in made[0][0].draws if made[0] is not None else ():
             drawn[draw.grant_id] = add(drawn.get(draw.grant_id, ZERO), draw.amount)
 
 
-def _both(given: Contract, facts: Facts, drawn: dict[str, Decimal], on: object) -> tuple[Bill, Page] | None:
-    bill, page = _by_rating(given, facts, drawn, on), _by_oracle(given, facts, drawn, on)
+class _Life(NamedTuple):
+    """What does not depend on usage, and so is found once for all arrivals."""
+
+    given: Contract
+    phases: list[Stretch]
+    charges: list[Owed]
+
+
+def _both(life: _Life, facts: Facts, drawn: dict[str, Decimal], on: date) -> tuple[Bill, Page] | None:
+    bill, page = _by_rating(life.given, facts, drawn, on), _by_oracle(life, facts, drawn, on)
     assert (bill is None) is (page is None), f"{on}: refused by one alone"
     if bill is None or page is None:
         return None
@@ -70,30 +83,28 @@ def _both(given: Contract, facts: Facts, drawn: dict[str, Decimal], on: object) 
     return bill, page
 
 
-def _by_rating(given, facts, drawn, on) -> Bill | None:
+def _by_rating(given: Contract, facts: Facts, drawn: dict[str, Decimal], on: date) -> Bill | None:
     needs = billing.needs(given.schedule, on)
     grants = [msgspec.structs.replace(one, balance=_less(one, drawn)) for one in given.grants]
     usage = {key: facts.answer(key, roll_up=given.rolls_up) for key in needs.usage}
     terms = {"seats": facts.seats, "grants": tuple(grants), "drawn": drawn, "tax": given.tax}
     try:
-        return billing.bill(BillInput(given.schedule, on, usage, charges=needs.charges, **terms))
+        return billing.bill(BillInput(given.schedule, on, usage, due=needs.due, **terms))
     except NegativeUsage:
         return None
 
 
-def _by_oracle(given, facts, drawn, on) -> Page | None:
-    phases = stretches(given.schedule)
-    charges = [charge for charge in owed(given.schedule, until=given.until) if charge.due == on]
-    grants = [*given.grants, *issued(phases, until=on)]
+def _by_oracle(life: _Life, facts: Facts, drawn: dict[str, Decimal], on: date) -> Page | None:
+    charges = [charge for charge in life.charges if charge.due == on]
+    grants = [*life.given.grants, *issued(life.phases, until=on)]
     left = {grant.id: Fraction(_less(grant, drawn)) for grant in grants}
-    known = Contract(given.schedule, facts, given.grants, given.tax, given.rolls_up, given.until)
     try:
-        return oracle.page(known, phases, charges, grants, left)
+        return oracle.page(replace(life.given, facts=facts), life.phases, charges, grants, left)
     except BelowZero:
         return None
 
 
-def _less(grant, drawn) -> Decimal:
+def _less(grant: Grant, drawn: dict[str, Decimal]) -> Decimal:
     return subtract(grant.balance, drawn.get(grant.id, ZERO))
 
 
@@ -112,7 +123,7 @@ def _compare(made: list[tuple[Bill, Page]], name: str) -> None:
     assert len(made) <= ARRIVALS
 
 
-def _changed(line) -> Changed:
+def _changed(line: Line) -> Changed:
     rate = None if line.tax_rate is None else Fraction(line.tax_rate)
     about = (line.price_id or "", line.product_id or "", rate, line.service.start, line.service.end)
     return Changed(*about, line.net_minor, line.tax_minor)

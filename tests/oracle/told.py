@@ -66,7 +66,8 @@ def of_page(page: oracle.Page, on: date) -> Told:
 def of_thing(thing: oracle.Thing) -> Compared:
     price = _only(thing.prices) if thing.product else ""
     end = thing.charge.last + days.ONE
-    return Compared(thing.kind, thing.product or "", price, "", thing.charge.first, end, thing.net, thing.tax)
+    grant = f"{thing.charge.price.id}@{thing.charge.first}" if thing.charge.is_credit else ""
+    return Compared(thing.kind, thing.product or "", price, grant, thing.charge.first, end, thing.net, thing.tax)
 
 
 def of_off(off: oracle.Off) -> Compared:

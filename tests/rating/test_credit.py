@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from rating.explanation import CreditUsed
 from rating.invoice import Draw, LineKind
 from rating.period import Frequency
 from rating.price import BillingType
+from rating.schedule import next_bill_date
 from rating.terms import CreditUnit, GrantTerms, RolloverMode
 from tests.build import (
     billed,
@@ -291,3 +293,62 @@ def test_no_grant_is_overdrawn_and_no_bill_goes_below_zero(used, granted):
     assert bill.total().amount_minor == bare.total().amount_minor - sum(draw.net_minor for draw in bill.draws)
     balances = {grant.id: grant.balance for grant in grants}
     assert all(0 < draw.amount <= balances[draw.grant_id] for draw in bill.draws)
+
+
+def bundle(cost="80", refresh=Frequency.MONTHLY):
+    plain = {"id": "bundle", "name": "Bundle", "unit": CreditUnit.CURRENCY, "amount": Decimal(100), "currency": "USD"}
+    return GrantTerms(**plain, refresh=refresh, cost=Decimal(cost))
+
+
+@pytest.mark.parametrize(
+    ("refresh", "dates"),
+    [
+        (None, ["2025-01-31", "2025-05-05"]),
+        (Frequency.MONTHLY, ["2025-01-31", "2025-02-28", "2025-03-31", "2025-04-30", "2025-05-05"]),
+        (Frequency.QUARTERLY, ["2025-01-31", "2025-04-30", "2025-05-05"]),
+    ],
+)
+def test_a_cost_falls_due_whenever_the_grant_is_issued(refresh, dates):
+    fee = price(fixed("7"), billing_frequency=Frequency.YEARLY)
+    terms = (bundle(refresh=refresh),)
+    contract = schedule(fee, start="2025-01-31", end="2025-05-05", anchor_day=31, grants=terms)
+    found, after = [], None
+    while (after := next_bill_date(contract, after)) is not None:
+        found.append(after)
+
+    issued = [one.id for one in credit.issued(contract, until=day(dates[-1]), drawn={})]
+    lines = [line for on in found for line in billed(contract, str(on)).lines() if line.title == "Bundle"]
+    bought = [line.grant_id for line in lines if line.kind is LineKind.CHARGE]
+
+    assert [str(on) for on in found] == dates
+    assert bought == issued == [f"bundle@{on}" for on in dates[:-1]]
+    assert {line.net_minor for line in lines if line.kind is LineKind.CHARGE} == {8000}
+
+
+def test_no_discount_lowers_what_a_grant_costs_and_no_credit_pays_it():
+    fee = price(fixed("10"), billing_type=ADVANCE)
+    contract = schedule(fee, discounts=(discount("50 %"),), grants=(bundle(),))
+
+    bill = billed(contract, "2025-01-01", grants=(cash("500"),))
+
+    assert bill.total() == usd("80")
+    assert [group.title for group in bill.groups] == [None, "Credit grants", "Discounts", "Credits"]
+
+
+def test_the_minimum_of_the_whole_bill_counts_what_a_grant_costs():
+    fee = price(fixed("10"), billing_type=ADVANCE)
+    contract = schedule(fee, plan_minimum=Decimal(100), grants=(bundle(),))
+
+    lines = list(billed(contract, "2025-01-01").lines())
+
+    assert [line.net_minor for line in lines if line.kind is LineKind.TRUE_UP] == [1000]
+
+
+@pytest.mark.parametrize(("cost", "currency", "key"), [("-1", "USD", "costOfCredit"), ("1", "EUR", "currency")])
+def test_a_cost_is_not_negative_and_in_the_currency_of_the_prices(cost, currency, key):
+    wrong = msgspec.structs.replace(bundle(cost=cost), currency=currency)
+
+    with pytest.raises(InvalidGrant) as refused:
+        schedule(price(fixed("1")), grants=(wrong,))
+
+    assert refused.value.key == f"phases[0].creditGrants[0].{key}"

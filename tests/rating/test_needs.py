@@ -10,7 +10,7 @@ from rating.error import MissingUsage
 from rating.needs import Needs
 from rating.period import Frequency
 from rating.price import BillingType
-from rating.schedule import charges_due
+from rating.schedule import Due, charges_due
 from rating.seat import SeatKey
 from rating.usage import Usage, UsageKey
 from tests.build import billed, day, days, fixed, graduated, linear, month, price, schedule, seats, usd, volume
@@ -35,7 +35,7 @@ def test_every_question_is_asked_once():
 
     assert needs(contract, FEBRUARY) == Needs(
         currency="USD",
-        charges=charges_due(contract, FEBRUARY),
+        due=Due(contract, FEBRUARY, charges_due(contract, FEBRUARY)),
         usage=(calls, payments),
         by_group=(calls,),
         by_event=(payments,),
@@ -82,14 +82,14 @@ def test_additional_seats_ask_for_the_balances_since_their_base_began():
 CHILDREN = {"x": Usage(Decimal(80), 2, 1), "y": Usage(Decimal(45), 1, 1)}
 
 
-def test_case_35_the_usage_of_children_is_summed_before_tiers():
+def test_the_usage_of_children_is_summed_before_tiers():
     contract = schedule(price(graduated("0-100 @ 1.00 + 20, then 0.75 + 50")))
     bill = billed(contract, "2025-02-01", calls=usage.rolled_up(CHILDREN))
 
     assert bill.total() == usd("188.75")
 
 
-def test_case_35_the_breakdown_is_told_once():
+def test_the_breakdown_is_told_once():
     contract = schedule(price(graduated("0-100 @ 1.00 + 20, then 0.75 + 50")))
     told = [
         [(share.customer_id, share.quantity) for share in line.explanation.reading.customers]

@@ -62,11 +62,11 @@ def test_windows_of_several_periods_meet_and_hold_whole_ones(interval):
     assert {window.start for window in windows[:-2]} <= {one.start for one in months}
 
 
-@pytest.mark.parametrize("frequency", MONTHS)
+@pytest.mark.parametrize("frequency", [*MONTHS, *DAYS])
 @pytest.mark.parametrize("anchor_day", ANCHOR_DAYS)
 def test_every_day_lies_in_the_period_around_it(frequency, anchor_day):
     grid = period.grid(date(2023, 3, 14), frequency=frequency, anchor_day=anchor_day)
-    for found in walked(grid, date(2023, 3, 14))[: 36 // MONTHS[frequency]]:
+    for found in walked(grid, date(2023, 3, 14))[: 36 // MONTHS.get(frequency, 1)]:
         inside = [found.start + DAY * n for n in range(found.days)]
 
         assert {grid.around(one) for one in inside} == {found}
@@ -206,3 +206,19 @@ def test_the_same_day_of_a_later_month_clamps(start, months, expected):
 def test_days_are_counted():
     assert month("2024-02").days == 29
     assert month("2025-12") == Period(date(2025, 12, 1), date(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (("2025-01", "2025-03"), ("2025-02", "2025-03"), ("2025-01", "2025-03")),
+        (("2025-02", "2025-03"), ("2025-01", "2025-03"), ("2025-01", "2025-03")),
+        (("2025-01", "2025-02"), ("2025-02", "2025-03"), ("2025-01", "2025-03")),
+        (("2025-03", "2025-04"), ("2025-01", "2025-02"), ("2025-01", "2025-04")),
+    ],
+    ids=["holds it", "lies in it", "meets it", "lies behind it"],
+)
+def test_periods_are_joined_from_the_first_day_to_the_last(one, other, expected):
+    first, second, whole = (Period(day(f"{start}-01"), day(f"{end}-01")) for start, end in (one, other, expected))
+
+    assert first.joined(second) == whole

@@ -283,3 +283,14 @@ def test_usage_of_a_phase_is_read_within_it():
     used = {"2025-01-10": "5", "2025-01-11": "7"}
 
     assert story(contract, calls=used) == ["2025-01-11 5.00", "2025-02-01 14.00"]
+
+
+def test_a_phase_behind_a_milestone_is_not_planned_before_it():
+    fee, reached = price(fixed("1")), Milestone("pilot")
+    before = phase(fee, start="2025-02-01", milestone=reached)
+
+    phased(before, phase(fee, start="2025-02-01"))
+    with pytest.raises(InvalidSchedule, match="before 2025-02-01") as refused:
+        phased(before, phase(fee, start="2025-01-31"))
+
+    assert refused.value.key == "phases[1].startDate"

@@ -259,3 +259,12 @@ def test_prices_that_cannot_share_a_schedule_are_refused(prices, kind, message):
         schedule(*prices)
 
     assert refused.value.key == "phases[0].priceIds"
+
+
+@given(start=st.integers(-40, 40), length=st.integers(1, 40), billing_type=st.sampled_from(BillingType))
+def test_a_charge_is_payable_where_its_pay_day_lies(start, length, billing_type):
+    found = schedules.Charge(fee(billing_type=billing_type), month("2025-02"), month("2025-02"))
+    first = day("2025-02-01") + start * DAY
+    last = first + length * DAY
+
+    assert found.is_payable(start=first, end=last) is (first <= found.pay_day < last)

@@ -45,6 +45,21 @@ def test_tax_is_the_rate_of_the_net_amount_rounded_once(amount, rate, tax):
     assert bill.gross() == bill.total() + usd(tax)
 
 
+def test_case_45_net_tax_and_gross():
+    bill = billed(schedule(fee("41.67")), FEBRUARY, tax=taxed(a="0.2"))
+
+    assert (bill.total(), bill.tax(), bill.gross()) == (usd("41.67"), usd("8.33"), usd("50.00"))
+
+
+def test_case_59_a_discount_of_all_lines_is_shared_by_what_they_cost():
+    contract = schedule(fee("800"), fee("200", "b"), discounts=(discount("100"),))
+    bill = billed(contract, FEBRUARY, tax=taxed(a="0.2", b="0.05"))
+
+    # With one rate of tax the shares are one line.
+    assert lines(bill)[2:] == [("DISCOUNT", -8000, -1600), ("DISCOUNT", -2000, -100)]
+    assert bill.tax() == usd("153")
+
+
 def test_case_43_a_credit_takes_its_tax_with_it():
     bill = billed(schedule(fee("1000")), FEBRUARY, tax=taxed(a="0.2"), grants=(cash("820"),))
     (draw,) = bill.draws

@@ -257,6 +257,43 @@ async def test_every_damage_is_seen(server: Server, conn: Connection) -> None:
     assert await said_of(conn, "select 1") == ""
 
 
+async def adjusted(server: Server) -> None:
+    """A bill with everything that adds to charges and takes off them, and a difference of it on the next."""
+    calls = await company.metric(server)
+    usage = company.linear("1", calls)
+    capped = await company.price(server, usage, maximum="5")
+    free = await company.price(server, usage)
+    fee = await company.price(server, company.fixed("30.01"), billing_type="IN_ADVANCE")
+    credit = {"amount": 3, "grantRefreshFrequency": "MONTHLY", "rolloverMode": "NONE", "restrictToPrices": [free]}
+    money = {**credit, "name": "Money", "creditUnitType": "CURRENCY", "currency": "USD", "costOfCredit": 2}
+    off = {"type": "PERCENTAGE", "amount": 7, "message": "Off", "separateLineItem": True}
+    terms = {
+        "discounts": [off, {**off, "separateLineItem": False, "restrictToPrices": [fee]}],
+        "minimums": [{"amount": 500}],
+        "creditGrants": [money, {**credit, "name": "Units", "creditUnitType": "METRIC"}],
+    }
+    phase = company.phase([capped, free, fee], "2025-01-16", "2025-02-28", **terms)
+    who = await company.customer(server)
+    await company.schedule(server, who, [], start="2025-01-16", endDate="2025-02-28", phases=[phase])
+    await send(server, [company.event(f"e{n}", "2025-01-20T10:00:00Z") for n in range(9)])
+    await server.invoice(JANUARY)
+    for invoice in await company.invoices(server):
+        await server.made(f"/invoices/{invoice['id']}/finalize", None)
+    await send(server, [company.event("late", "2025-01-21T10:00:00Z")])
+    await server.invoice(FEBRUARY)
+
+
+async def test_what_adds_to_charges_and_takes_off_them_explains_itself(server: Server, conn: Connection) -> None:
+    await adjusted(server)
+    kinds = await conn.fetchval("select array_agg(distinct kind order by kind) from invoice_line")
+
+    assert kinds == ["CHARGE", "CREDIT", "DISCOUNT", "LATE_USAGE", "MAXIMUM", "TRUE_UP"]
+    assert await said_of(conn, "select 1") == ""
+    for kind in kinds:
+        damage = f"update invoice_line set net_minor = net_minor + 100000 where kind = '{kind}'"
+        assert "minor units" in await said_of(conn, damage), kind
+
+
 async def said_of(conn: Connection, damage: str) -> str:
     """What the damage leads to; it is undone afterwards, so that all share one company."""
     transaction = conn.transaction()

@@ -6,7 +6,8 @@ line of its own, a minimum over two, a cash grant and tax. That is about twelve 
 what they share in life, the prices of a catalog; billing days, ages and quantities differ, and some months are partial.
 
 Beside it stands a limit, measured in the same run: a bare loop that multiplies and rounds as often as such bills must,
-and does nothing else. The ratio of the two hardly depends on the machine or on who else uses it.
+and does nothing else. The ratio of the two depends less on the machine than each alone; it grows where others use the
+machine too, because bills need the caches and the loop does not.
 """
 
 import cProfile
@@ -162,7 +163,7 @@ def _input(prices: tuple[Price, ...], number: int) -> BillInput:
     grants = (Grant(f"grant-{number}", "Prepaid", CreditUnit.CURRENCY, balance, OLDEST, currency="USD"),)
     asked = bill.needs(contract, due)
     usage = {key: _usage(key, number) for key in asked.usage}
-    return BillInput(contract, due, usage, grants=grants, tax=tax, charges=asked.charges)
+    return BillInput(contract, due, usage, grants=grants, tax=tax, due=asked.due)
 
 
 def _usage(key: UsageKey, number: int) -> Usage:
