@@ -36,7 +36,7 @@ oracle: install-dev
 
 # Thirty rounds of each fault, minutes of silence, ten million events: about two hours on two busy cores.
 chaos: install-dev
-	$(BIN)/pytest -n 0 -q tests/flow tests/meter/test_interleaving.py --chaos $(ARGS)
+	$(BIN)/pytest -n 6 --dist loadgroup --no-loadscope-reorder -q tests/flow tests/meter/test_interleaving.py --chaos $(ARGS)
 
 # Against a running `usance up`; how to give it a key stands in loadtests/README.md.
 load: install-dev

@@ -130,7 +130,7 @@ STATUS = {
 
 
 class Refusal(Protocol):
-    """An exception that the table knows. It may have a `key`, and `problems` if it stands for several."""
+    """An exception that the table knows. It may have a `key`, `problems` if it stands for several, and `headers`."""
 
     code: str
 
@@ -154,6 +154,7 @@ def refuse(exc: Refusal, *, path: str) -> web.Response:
         response = problem.reply(status, code=exc.code, message=_message(exc), errors=body["error"]["errors"])
     else:
         response = wire.reply(body, status)
+    response.headers.update(getattr(exc, "headers", {}))
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 429:

@@ -5,6 +5,7 @@ NOT_COUNTED_YET, with what is counted so far. `includeChildren` adds everyone be
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
@@ -28,6 +29,8 @@ Wait: TypeAlias = Callable[[str], Awaitable[bool]]
 METRICS_MAX = 25
 ALIASES_MAX = 100
 GROUPS_MAX = 5
+# Windows at the ends of the calendar have no borders.
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2201, 1, 1, tzinfo=UTC)
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Values = Annotated[list[Annotated[str, Meta(max_length=1_000)]], Meta(min_length=1, max_length=1_000)]
@@ -107,8 +110,12 @@ def _check(asked: _QueryRequest, who: Principal) -> None:
         raise error.InvalidValue("`groupBy` names a property twice. Name each once.", key="groupBy")
     if len(set(asked.metrics)) != len(asked.metrics):
         raise error.InvalidValue("`metrics` names a metric twice. Name each once.", key="metrics")
-    if instant.read(asked.from_, key="from") >= instant.read(asked.to, key="to"):
+    start, end = instant.read(asked.from_, key="from"), instant.read(asked.to, key="to")
+    if start >= end:
         raise error.InvalidValue("`to` must lie behind `from`: the range is half-open.", key="to")
+    if asked.window is not None and not _FIRST <= start < end <= _LAST:
+        message = "With `window` a range lies in the years 1900 to 2200: no event is outside of them."
+        raise error.InvalidValue(message, key="window")
 
 
 async def _read(conn: Connection, asked: _QueryRequest, who: Principal) -> Query:

@@ -42,7 +42,7 @@ _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
 _TRIM_EVERY = timedelta(seconds=1)
-# Far above what storing a batch takes; who is evicted though it lives does the batch again.
+# How long an aggregator may send nothing in the middle of a statement: far above what a pause of a living one takes.
 _SILENT_MAX = timedelta(minutes=1)
 
 
@@ -73,7 +73,9 @@ class Aggregator:
         self._counted: defaultdict[str, int] = defaultdict(int)
         self._trimmed_at: dict[str, datetime] = {}
         self._prepared_on: date | None = None
-        self._evicted_at: datetime | None = None
+        self._looked_at: datetime | None = None
+        # Others who owe the rest of a statement, and since when.
+        self._waits: dict[str, datetime] = {}
 
     async def step(self, now: datetime | None = None) -> int:
         """Count one batch of each stream; answers how many events were in them. `now` replaces the clock in tests."""
@@ -153,11 +155,13 @@ class Aggregator:
         return isolated.outcomes
 
     async def _evict(self, conn: Connection, now: datetime) -> None:
-        """Once in a while: whoever has the lease may hang."""
-        if self._evicted_at is not None and now - self._evicted_at < _SILENT_MAX / 6:
+        """Once in a while: whoever has the lease may hang. Who sends ever so slowly does not."""
+        if self._looked_at is not None and now - self._looked_at < _SILENT_MAX / 6:
             return
-        self._evicted_at = now
-        if evicted := await stream_position.evict(conn, silent=_SILENT_MAX):
+        self._looked_at = now
+        self._waits = {wait: self._waits.get(wait, now) for wait in await stream_position.waits(conn)}
+        stale = [wait for wait, since in self._waits.items() if now - since >= _SILENT_MAX]
+        if stale and (evicted := await stream_position.evict(conn, stale)):
             log.error("an aggregator that hangs has lost its lease", action="evict", sessions=evicted)
 
     def _forget_if_other(self, lease: Lease) -> None:
@@ -183,12 +187,9 @@ class Aggregator:
             self._counted[name], _ = await stream.size(self._redis, name)
             telemetry.STREAM_DEPTH.labels(name).set(0)
         self._quiet[name] += 1
-        return self._quiet[name] % _QUIET_LOOKS == 1 and await self._is_reborn(name, self._positions[name])
-
-    async def _is_reborn(self, name: str, position: str) -> bool:
-        """Whether the stream is another one than was counted: what it holds was given ids below the position."""
-        last = await stream.last_id(self._redis, name)
-        return last is not None and stream_position.order(last) < stream_position.order(position)
+        is_due = self._quiet[name] % _QUIET_LOOKS == 1
+        # What another stream than was counted holds may bear ids below the position.
+        return is_due and not await stream.holds(self._redis, name, self._positions[name])
 
     def _remember(self, name: str, found: Batch, *, outcomes: Sequence[Outcome], letters: Sequence[NewLetter]) -> None:
         """What is true since the commit."""

@@ -67,11 +67,19 @@ class Backfiller:
         async with self._pool.acquire() as conn:
             waiting = await backfill.waiting(conn)
         done, failure = 0, None
+        held: set[int] = set()
         for account, found in waiting:
+            # What was asked for earlier may only be waiting for the streams, and comes first when they are counted.
+            if account in held:
+                continue
             try:
-                done += await self._step(account, found, now)
+                is_done = await self._step(account, found, now)
             except Exception as exc:  # noqa: BLE001 - whatever it is, it holds up nobody else, and it comes out below
                 failure = exc
+                continue
+            done += is_done
+            if not is_done:
+                held.add(account)
         if failure is not None:
             raise failure
         return done

@@ -30,7 +30,7 @@ MeterError
 `key` is the path of the field in the request, such as `eventProperties.tokens` or `[7].eventType`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -149,9 +149,11 @@ class SomeRefused(BodyRefused):
 
     code = "EVENTS_REFUSED"
 
-    def __init__(self, problems: Sequence[EventRefused]) -> None:
+    def __init__(self, problems: Sequence[EventRefused], *, headers: Mapping[str, str]) -> None:
         super().__init__()
         self.problems = tuple(problems)
+        # Where the others stand.
+        self.headers = headers
 
 
 class NothingAccepted(BodyRefused):

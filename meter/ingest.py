@@ -126,7 +126,7 @@ class _Ingest:
                 raise NothingAccepted(problems) if letter.is_batch else problems[0]
             position = await self._append(events, received_at, principal, into)
             if problems:
-                raise SomeRefused(problems)
+                raise SomeRefused(problems, headers=_position(position))
             return web.Response(status=204, headers=_position(position))
 
     async def post_csv(self, request: web.Request) -> web.Response:

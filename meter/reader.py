@@ -9,11 +9,13 @@ process counted, or a transaction was rolled back.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from meter import batch, dead_letter, entry, stream
 from meter.batch import Batch
@@ -50,22 +52,23 @@ class Reader:
     async def read(self, name: str, position: str, *, unreadable: list[NewLetter] | None = None) -> Batch | None:
         """All that follows a position, or as much as one transaction takes."""
         ahead = self._ahead.pop(name, None)
-        is_counted_here = await self._is_counted_here(name, position)
+        is_counted_here = await stream.holds(self._redis, name, position)
         if ahead is not None:
             if is_counted_here and unreadable is None and ahead.after == position and (found := await ahead.reading):
                 return found
             ahead.reading.cancel()
         if is_counted_here:
             return await self._batch(name, position, unreadable)
-        found = await self._batch(name, stream_position.START, unreadable)
-        if found:
-            log.warning(
-                "the stream does not hold what was counted last, counting from its beginning",
-                action="read",
-                stream=name,
-                position=position,
-            )
-        return found
+        log.warning(
+            "the stream does not hold what was counted last, counting from its beginning",
+            action="read",
+            stream=name,
+            position=position,
+        )
+        # A server without memory takes nothing in either, until counting makes room.
+        with contextlib.suppress(OutOfMemoryError):
+            await stream.overtake(self._redis, name, position)
+        return await self._batch(name, stream_position.START, unreadable)
 
     def look_ahead(self, name: str, found: Batch) -> None:
         """Begin to read what follows a batch, if there is likely to be much."""
@@ -85,13 +88,6 @@ class Reader:
         except Exception:  # noqa: BLE001 it is read again, and fails again if it must
             return None
         return found if found and found.events >= _AHEAD_MIN else None
-
-    async def _is_counted_here(self, name: str, position: str) -> bool:
-        """Whether this is the stream that was counted. Trimming always leaves the entry at the position."""
-        if position == stream_position.START:
-            return True
-        found = await stream.read(self._redis, name, after=stream_position.before(position), limit=1)
-        return bool(found) and found[0].id == position
 
     async def _batch(self, name: str, after: str, unreadable: list[NewLetter] | None) -> Batch | None:
         entries = await self._entries(name, after, unreadable)

@@ -12,6 +12,10 @@ Theory of operation
     Nothing is acknowledged. Reading is XREAD after the position that Postgres holds. Counted entries stay for a
     while, so that a database restored from a backup catches up by itself, and are trimmed only behind the position.
 
+    A server that lost its disk begins a stream anew, and if its clock is set back the new ids lie below the position
+    though nobody has counted them. So a position says what is counted only of a stream that holds it (`holds`); of
+    another one whoever notices lets the ids go on above (`overtake`), and all of it is counted.
+
     Streams are named events:{0} .. events:{n-1}; the braces put each into a slot of its own in a cluster.
 """
 
@@ -29,6 +33,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from meter import entry
 from meter.error import StreamError, StreamFull, StreamUnavailable
+from store import stream_position
 from store.stream_position import START
 
 log = structlog.get_logger(__name__)
@@ -233,6 +238,28 @@ async def last_id(redis: Redis, name: str) -> str | None:
 async def ends(redis: Redis, streams: Sequence[str]) -> dict[str, str]:
     """The last id of each stream: whatever was accepted before this call stands at or before it."""
     return {name: await last_id(redis, name) or START for name in streams}
+
+
+async def holds(redis: Redis, name: str, position: str) -> bool:
+    """Whether this is the stream that was counted up to a position: trimming always leaves the entry there.
+
+    One that does not exist holds nothing that is not counted.
+    """
+    client: _Reply = redis
+    if position == START or await client.xrange(name, position, position):
+        return True
+    return not await client.exists(name)
+
+
+async def overtake(redis: Redis, name: str, position: str) -> None:
+    """Let whatever the stream takes in from here on come after a position, however far back its clock is."""
+    client: _Reply = redis
+    try:
+        await client.xadd(name, {_FIELD: entry.join([])}, id=stream_position.after(position))
+    except ResponseError as exc:
+        # It has come that far by itself.
+        if "equal or smaller" not in str(exc):
+            raise
 
 
 async def trim(redis: Redis, name: str, *, before: str) -> int:

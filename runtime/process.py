@@ -6,10 +6,14 @@ attempt waits longer each time, with jitter, so that many processes do not come 
 
 SIGTERM, SIGINT and a hung-up terminal set `stop`; what is in the middle of a batch finishes it. What has not finished
 after the bound is cancelled: the transaction rolls back, and the next start does it again.
+
+Whatever a step waits for has a time-out. A step that computes for ever lets nothing else in its process happen, so
+nothing in Python could notice: `watch` has a thread of the interpreter end such a process.
 """
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import random
 import signal
@@ -32,6 +36,9 @@ _BACKOFF_SECONDS_MAX = 15.0
 _OBJECTS_BETWEEN_LOOKS = 100_000
 # After a cancellation only the closing of connections is left.
 _CLEAN_UP_SECONDS = 0.5
+# No step computes for a second between two turns of the loop.
+_TURN_SECONDS_MAX = 300.0
+_STDERR = 2
 
 
 async def serve(
@@ -61,6 +68,16 @@ async def serve(
             await wait_for_any(stop, *([wake] if wake else []), seconds=idle_seconds)
             if wake:
                 wake.clear()
+
+
+async def watch(stop: asyncio.Event, *, turn_seconds_max: float = _TURN_SECONDS_MAX) -> None:
+    """Until `stop`: end the process, and say where it was, if its loop does not turn for so long."""
+    try:
+        while not stop.is_set():
+            faulthandler.dump_traceback_later(turn_seconds_max, exit=True, file=_STDERR)
+            await wait_for_any(stop, seconds=turn_seconds_max / 10)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def run(main: Main, *, stop_seconds: float) -> None:

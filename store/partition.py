@@ -27,6 +27,8 @@ from store.db import Connection
 MONTHS_AHEAD = 2
 # No event is further ahead of its receipt, so what was received later is no older than this.
 AHEAD_MAX = timedelta(minutes=5)
+# No event is older.
+_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 
 # Holds for tables and for advisory locks.
 _WAIT_MAX = "set local lock_timeout = '1s'"
@@ -110,6 +112,11 @@ async def drop(conn: Connection, *, now: datetime, months: int) -> list[str]:
                 await conn.execute(f"drop table {name}")
                 dropped.append(name)
     return dropped
+
+
+def month_before(at: datetime) -> datetime:
+    """The beginning of the month of receipt before which no event of this time, or of a later one, was received."""
+    return _month(max(at, _FIRST) - AHEAD_MAX, 0)
 
 
 # From when on in receipt nothing was dropped; no row: everything is kept.

@@ -4,15 +4,14 @@ itself.
 Positions are stream entry ids, "milliseconds-sequence"; everything up to and including them is counted.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
 from store.db import Connection
 
 START = "0-0"
-_SEQUENCE_MAX = 2**64 - 1
 # More events than an entry can hold; 1,024 times that is an integer of Postgres.
 INDEXES_PER_STREAM = 1 << 20
 
@@ -29,17 +28,22 @@ select position,
 from stream_position where stream = $1 for update skip locked
 """
 
-# Who holds leases and hangs in the middle of a statement: a COPY, or one that is parsed and not run yet. No time-out of
-# Postgres ends such a wait for the client. A role may end its own backends.
-_EVICT = """
-select pg_terminate_backend(activity.pid)
+# Who holds leases and waits for its client in the middle of a statement: a COPY, or one that is parsed and not run yet.
+# No time-out of Postgres ends such a wait. How far a statement has come is part of the name of the wait.
+_WAITS = """
+select activity.pid, format('%s %s %s', activity.pid, activity.query_start, copying.bytes_processed) as wait
 from pg_stat_activity activity
 join pg_locks on pg_locks.pid = activity.pid
+left join pg_stat_progress_copy copying on copying.pid = activity.pid
 where pg_locks.relation = 'stream_position'::regclass and pg_locks.mode = 'RowShareLock' and pg_locks.granted
     and activity.datname = current_database() and activity.usename = current_user
     and activity.state = 'active' and activity.wait_event = 'ClientRead'
-    and activity.query_start < clock_timestamp() - $1::interval
 """
+
+# Those whose waits are still the same; a role may end its own backends.
+_EVICT = f"""
+select pg_terminate_backend(pid) from ({_WAITS}) as waiting where wait = any($1::text[])
+"""  # noqa: S608 built from constants
 
 # The lease, whoever has it now.
 _WAIT = "select position from stream_position where stream = $1 for update"
@@ -65,10 +69,10 @@ def order(position: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
-def before(position: str) -> str:
-    """The largest id below a position: reading after it begins with the position's own entry."""
+def after(position: str) -> str:
+    """The smallest id above a position."""
     milliseconds, sequence = order(position)
-    return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{_SEQUENCE_MAX}"
+    return f"{milliseconds}-{sequence + 1}"
 
 
 def first_index(stream: str) -> int:
@@ -91,14 +95,23 @@ async def lock(conn: Connection, stream: str) -> Lease | None:
     return Lease(row["position"], row["incarnation"], row["is_one_of_many"]) if row else None
 
 
-async def evict(conn: Connection, *, silent: timedelta) -> int:
-    """End the sessions that hold leases and have been owing the rest of a statement for so long; answers how many."""
-    return len(await conn.fetch(_EVICT, silent))
+async def waits(conn: Connection) -> list[str]:
+    """The waits of sessions that hold leases and owe the rest of a statement; one that goes on is another wait."""
+    return [row["wait"] for row in await conn.fetch(_WAITS)]
 
 
-async def wait(conn: Connection, stream: str) -> None:
-    """Wait for the lease, and hold it until the transaction ends. A stream that nobody counted has none."""
-    await conn.execute(_WAIT, stream)
+async def evict(conn: Connection, stale: Collection[str]) -> int:
+    """End the sessions whose waits are still these; answers how many."""
+    return len(await conn.fetch(_EVICT, stale))
+
+
+async def wait(conn: Connection, stream: str) -> str:
+    """Wait for the lease, and hold it until the transaction ends; answers how far the stream is counted.
+
+    A stream that nobody counted has no lease.
+    """
+    position: str | None = await conn.fetchval(_WAIT, stream)
+    return position or START
 
 
 async def move(conn: Connection, stream: str, *, position: str, now: datetime) -> None:

@@ -11,6 +11,9 @@ Theory of a page
     page looks at WALK_MAX events and no more: it may be shorter than was asked for, or empty, and the list goes on
     from where the walk stopped as long as there is a next edge. Totals are not counted: that would be such a walk.
 
+    In the order of receipt a range of event time leaves out the months of receipt that were over before it began, as no
+    event is received before it happens. Everything received since has to be walked past: any of it may be late.
+
     An index by event time over all aliases would cost every event a third of its way into the table, and one by type
     more, so there is none: by event time a list is a walk in each alias, as long as there are no more than
     WALKED_ALIASES_MAX; else there is the order of receipt. A BRIN index by event time costs nothing to keep, but it has
@@ -27,7 +30,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from store import event_version, usage_alias
+from store import event_version, partition, usage_alias
 from store.db import Connection
 from store.page import both_ways
 
@@ -182,7 +185,8 @@ e.state in ('live', 'cancelled')
 """
 
 _BY_TIME = "(event_timestamp, event_no) > ($2, $3) and (event_timestamp, event_no) < ($4, $5)"
-_BY_NUMBER = "event_no > $3 and event_no < $5 and $2::timestamptz is not null and $4::timestamptz is not null"
+# $2 is the beginning of a month: it leaves whole partitions out, and looks at no row.
+_BY_NUMBER = "event_no > $3 and event_no < $5 and received_at >= $2 and $4::timestamptz is not null"
 _TIME_ORDER = "event_timestamp <direction>, event_no <direction>"
 _NUMBER_ORDER = "event_no <direction>"
 
@@ -342,7 +346,10 @@ class _Walk:
         if page.sort is Sort.TIMESTAMP:
             low = max(low, Edge(where.start, LAST.number)) if where.start else low
             high = min(high, Edge(where.end, -1)) if where.end else high
-        return low.at, low.number, high.at, high.number
+            return low.at, low.number, high.at, high.number
+        # What was received in months before the range cannot be in it.
+        since = partition.month_before(where.start) if where.start else FIRST.at
+        return since, low.number, high.at, high.number
 
 
 def _cut(found: Sequence[StoredEvent], page: EventPage, stop: Edge | None) -> EventListing:

@@ -1,6 +1,7 @@
 """What each customer's usage is, in plain Python: a list of what was received, walked naively. Nothing of the product.
 
 receive     something arrives in a stream, at a place of the order of receipt
+aside       the places of dead letters: nothing counts there until they are replayed; `discard` strikes one out
 close       a backfill takes its place in that order, and replaces what it shall; `revert` strikes it out again
 map, end    an alias belongs to a customer, from its last owner's end on, until it ends in turn
 usage       what a metric says of a customer over a range, from what is counted by now
@@ -68,12 +69,16 @@ class Model:
 
     def __init__(self) -> None:
         self.received: list[Receipt] = []
+        self.aside: set[Order] = set()
         self.loads: dict[str, list[tuple[str, Content]]] = {}
         self.replacing: dict[str, Sequence[Segment]] = {}
         self.owners: defaultdict[str, list[tuple[str, int, int | None]]] = defaultdict(list)
 
     def receive(self, one: Receipt) -> None:
         self.received.append(one)
+
+    def discard(self, place: Order) -> None:
+        self.received = [one for one in self.received if one.order != place]
 
     def close(self, backfill: str, *, place: tuple[int, int], positions: Mapping[str, tuple[int, int]]) -> None:
         """`place` is the backfill's; what is counted by then decides what it replaces."""
@@ -107,7 +112,8 @@ class Model:
         """What counts by id, as far as streams are counted."""
         ids: defaultdict[str, list[Receipt]] = defaultdict(list)
         for one in sorted(self.received, key=lambda one: one.order):
-            if one.by not in positions or one.order[:2] <= positions[one.by]:
+            is_read = one.by not in positions or one.order[:2] <= positions[one.by]
+            if is_read and one.order not in self.aside:
                 ids[one.id].append(one)
         found = {id_: standing(some) for id_, some in ids.items()}
         return {id_: one for id_, one in found.items() if one is not None}

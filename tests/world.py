@@ -5,7 +5,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -18,9 +18,10 @@ import msgspec
 from redis.asyncio import Redis
 from uuid_utils.compat import uuid7
 
-from meter import entry, event, history, load, stream, timestamp
+from meter import dead_letter, entry, event, history, load, stream, timestamp
 from meter.aggregate import Aggregator
 from meter.backfill import Backfiller
+from meter.error import DeadLetterStays
 from meter.history import History
 from runtime.settings import Settings
 from store import alias, backfill, counting, metric, stream_position, usage_query
@@ -28,6 +29,7 @@ from store.account import Principal
 from store.alias import NewAlias
 from store.backfill import Backfill, State
 from store.db import Connection, Pool
+from store.dead_letter import WHOLE
 from store.definition import Definition
 from store.part import Segment
 from store.usage_query import Query
@@ -49,6 +51,16 @@ TABLES = (
 # What a connection that is cut may look like.
 CUT = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 PRECISION = Fraction(1, 10**20)
+# Postgres takes no row with this number as long as the cause is there.
+POISON = 7
+CAUSE = f"""
+alter table usage_event add constraint poison check (properties not like '%"n":{POISON}%') not valid
+"""
+CURE = "alter table usage_event drop constraint poison"
+LETTERS = """
+select id, stream, entry_ms, entry_sequence, entry_index from dead_letter
+where replayed_at is null and discarded_at is null order by id
+"""
 BACKEND = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> $1"
 
 
@@ -63,6 +75,8 @@ class World:
         self.customers: list[UUID] = []
         self.aliases: dict[str, UUID] = {}
         self.backfills: dict[str, State] = {}
+        # Dead letters that wait, and their places; an entry that cannot be read is not in the model.
+        self.letters: dict[UUID, model.Order] = {}
         # Whether something happened that lookups may show.
         self.has_changed = True
         self._ms = timestamp.microseconds(usage.NOW) // 1_000
@@ -110,6 +124,56 @@ class World:
                 if other != name:
                     await stream_position.lock(conn, other)
             await self.counting.step(usage.NOW)
+
+    async def poison(
+        self, events: Sequence[tuple[str, Content | None]], *, stream: int, crash: tuple[int, bool] | None
+    ) -> None:
+        """An entry of which not everything can be counted, and one that cannot be read; `crash` on the way."""
+        await self.send(events, stream=stream, is_later=True)
+        self._ms += 1
+        await self.redis.xadd(self.names[stream % len(self.names)], {"blocks.1": b"\xc1"}, id=f"{self._ms}-*")
+        async with self._spoilt():
+            if crash is not None:
+                turns, is_killed = crash
+                await self.crash(self.counting.step(usage.NOW), turns=turns, is_killed=is_killed)
+            await usage.drain(self.counting)
+        await self._look_at_letters()
+
+    async def replay(self, letter: UUID, *, is_cured: bool) -> None:
+        is_legible = self.letters[letter][2] != WHOLE
+        async with contextlib.nullcontext() if is_cured else self._spoilt():
+            with contextlib.suppress(DeadLetterStays):
+                await dead_letter.replay(self.conn, self.account.account, letter=letter, now=usage.NOW)
+        await self._look_at_letters()
+        assert letter not in self.letters or not is_cured or not is_legible
+
+    async def discard(self, letter: UUID) -> None:
+        await dead_letter.discard(self.conn, None, letter=letter, by="test", reason="a test", now=usage.NOW)
+        self.model.discard(self.letters[letter])
+        await self._look_at_letters()
+        assert letter not in self.letters
+
+    @contextlib.asynccontextmanager
+    async def _spoilt(self) -> AsyncIterator[None]:
+        await self.conn.execute(CAUSE)
+        try:
+            yield
+        finally:
+            await self.conn.execute(CURE)
+
+    async def _look_at_letters(self) -> None:
+        """What is set aside has to do with the poison, and counts no more than if it had not been received."""
+        self.has_changed = True
+        self.letters = {row["id"]: self._place(row) for row in await self.conn.fetch(LETTERS)}
+        self.model.aside = set(self.letters.values())
+        poisoned = {one.id for one in self.model.received if one.content and one.content.n == POISON}
+        assert {one.id for one in self.model.received if one.order in self.model.aside} <= poisoned
+
+    def _place(self, row: asyncpg.Record) -> model.Order:
+        index = row["entry_index"]
+        if index != WHOLE:
+            index = self.names.index(row["stream"]) * 1_000 + index % stream_position.INDEXES_PER_STREAM
+        return row["entry_ms"], row["entry_sequence"], index
 
     async def define(self, of: Metric, *, instead: UUID | None, first: int) -> None:
         """A new metric, or a new version of one; so many events of its history are folded at once."""
@@ -181,6 +245,8 @@ class World:
         self._asked += timedelta(seconds=1)
         async with self.conn.transaction():
             found = await verb(self.conn, self.account.account, backfill=UUID(name), now=self._asked, **more)
+        # They are done in the order in which they were asked for.
+        del self.backfills[name]
         self.backfills[name] = found.state
         # What comes from here on comes later.
         self._ms += 1
@@ -244,6 +310,9 @@ class World:
         await self.finish()
         while await History(self.pool, piece_events_max=3).step():
             pass
+        for letter in list(self.letters):
+            await self.replay(letter, is_cured=True)
+        assert {place[2] for place in self.letters.values()} <= {WHOLE}
         assert set(self.backfills.values()) <= {State.OPEN, State.CLOSED, State.REVERTED}
 
     async def positions(self) -> dict[str, tuple[int, int]]:

@@ -94,7 +94,7 @@ def make_app(
     app.add_routes([web.get("/health", _health), web.get("/ready", _ready), web.get("/metrics", _metrics)])
     for resource in (account, customer, alias, product, price, schedule, line, usage, usage_token):
         app.add_routes(_below_api(resource.routes()))
-    ends = partial(_ends, redis, settings.streams)
+    ends = partial(_ends, pool, redis, settings.streams)
     app.add_routes(_below_api(invoice.routes(partial(recalculate.again, pool, ends))))
     app.add_routes(_below_api(credit.routes(purchase.charge)))
     for resource in (balance, tax):
@@ -108,7 +108,7 @@ def make_app(
     app.add_routes(
         _below_api(
             usage_event.routes(
-                wait=partial(position.wait, pool, streams=settings.streams),
+                wait=partial(position.wait, pool, redis=redis, streams=settings.streams),
                 named=lambda text: identity.public_id(identity.named(text)),
             )
         )
@@ -117,7 +117,9 @@ def make_app(
     streams = usage_stream.Streams(watch=live.watch)
     app.on_shutdown.append(streams.end)
     app.cleanup_ctx.append(partial(_listening, live))
-    app.add_routes(_below_api(usage_query.routes(wait=partial(position.wait, pool, streams=settings.streams))))
+    app.add_routes(
+        _below_api(usage_query.routes(wait=partial(position.wait, pool, redis=redis, streams=settings.streams)))
+    )
     app.add_routes(_below_api(usage_stream.routes(streams)))
     app.add_routes(_below_api(backfill.routes(ends)))
     taken = ingest.routes(
@@ -143,10 +145,10 @@ async def _listening(live: Live, _: web.Application) -> AsyncIterator[None]:
         await task
 
 
-async def _ends(redis: Redis, streams: int) -> Mapping[str, str]:
+async def _ends(pool: db.Pool, redis: Redis, streams: int) -> Mapping[str, str]:
     """The last id of every stream, for whoever has to come after what is accepted."""
     try:
-        return await stream.ends(redis, stream.names(streams))
+        return await position.ends(pool, redis, streams=stream.names(streams))
     except (RedisError, OSError, TimeoutError) as exc:
         raise StreamUnavailable("The event streams cannot be reached. Nothing was changed; try again.") from exc
 

@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from invoicer.run import Invoicer
-from meter import stream
+from meter import position, stream
 from meter.aggregate import Aggregator
 from meter.backfill import Backfiller
 from meter.history import History
@@ -53,6 +53,8 @@ async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
         history = History(servers.pool)
         repeats = Repeats(servers.pool, servers.redis, streams=settings.streams)
         async with asyncio.TaskGroup() as loops:
+            # Others take over from an aggregator that hangs; where there is one, it has to be started again.
+            loops.create_task(process.watch(stop), name="watch")
             for name, step, idle_seconds, full in (
                 (
                     "aggregate",
@@ -116,6 +118,6 @@ def make_invoicer(settings: Settings, servers: Servers) -> Invoicer:
     """The invoicer, told what every stream holds at the moment a run begins."""
 
     async def ends() -> Mapping[str, str]:
-        return await stream.ends(servers.redis, stream.names(settings.streams))
+        return await position.ends(servers.pool, servers.redis, streams=stream.names(settings.streams))
 
     return Invoicer(servers.pool, ends=ends, late_usage_days=settings.late_usage_days)

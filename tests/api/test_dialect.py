@@ -212,6 +212,7 @@ async def test_a_batch_with_a_bad_event_is_a_problem_and_the_good_ones_are_kept(
     for reply in replies:
         found = problem(reply)
         assert (reply.status, found["code"]) == (400, "EVENTS_REFUSED")
+        assert reply.headers["Usance-Position"].startswith("0/")
         assert [(one["code"], one["key"]) for one in found["errors"]] == [("INVALID_VALUE", "[1].time")]
     assert await measured(conn, account, calls) == used("2", 2)
 

@@ -92,6 +92,7 @@ async def test_an_answer_has_every_field(api: Server, tokens: str) -> None:
         ({"filters": {"region": ["eu"]}}, [("2025-03-01T00", "3")]),
         ({"filters": {"region": ["eu", "us"], "model": ["small"]}}, [("2025-03-01T00", "5")]),
         ({"filters": {"model": ["none"]}}, [("2025-03-01T00", "0")]),
+        ({"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"}, [("0001-01-01T00", "7")]),
     ],
 )
 async def test_windows_aliases_and_filters(
@@ -166,6 +167,8 @@ async def test_what_is_not_counted_in_time_is_said_with_what_is(
         ({"window": "YEAR"}, "INVALID_VALUE", "window"),
         ({"window": "BILLING_PERIOD"}, "NO_BILLING_PERIOD", "window"),
         ({"window": "HOUR", "to": "2055-01-01T00:00:00Z"}, "QUERY_TOO_LARGE", None),
+        ({"window": "MONTH", "from": "0001-01-01T00:00:00Z"}, "INVALID_VALUE", "window"),
+        ({"window": "HOUR", "from": "9999-12-31T00:00:00Z", "to": "9999-12-31T02:00:00Z"}, "INVALID_VALUE", "window"),
         ({"timeZone": "Mars/Olympus"}, "INVALID_VALUE", "timeZone"),
         ({"groupBy": ["a", "a"]}, "INVALID_VALUE", "groupBy"),
         ({"after": "yesterday"}, "INVALID_VALUE", "after"),

@@ -1,12 +1,33 @@
 """One installation for each module of faults; in the long form, which fills its database, for each test."""
 
-from collections.abc import AsyncIterator
-from typing import Literal
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Literal
 
 import pytest
 
-from tests.fleet import Fleet, Shape
+from tests.fleet import FIGURES, Fleet, Shape
 from tests.load import Load
+
+# Each takes longer than all others that its worker can get: what begins last ends last.
+LONG_TESTS = {
+    "test_memory_stays_flat",
+    "test_lines_to_postgres_that_die_unseen_are_replaced",
+    "test_any_interleaving_ends_as_a_fresh_fold",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--chaos"):
+        items.sort(key=lambda item: item.name not in LONG_TESTS)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Workers have no terminal: what tests have to say is said here."""
+    stats = terminalreporter.stats
+    for report in (*stats.get("", ()), *stats.get("error", ())):
+        said = [value for name, value in report.user_properties if name == FIGURES]
+        if report.when == "teardown" and said:
+            terminalreporter.write_line(f"{report.nodeid}: {', '.join(said)}")
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +62,9 @@ async def fleet(tmp_path_factory: pytest.TempPathFactory, shape: Shape) -> Async
 
 
 @pytest.fixture
-def load(fleet: Fleet) -> Load:
-    return fleet.load(seed=5)
+def load(fleet: Fleet, record_property: Callable[[str, object], None]) -> Iterator[Load]:
+    others = len(fleet.loads)
+    yield fleet.load(seed=5)
+    mine = fleet.loads[others:]
+    accepted, unknown = (sum(len(getattr(one, kind)) for one in mine) for kind in ("accepted", "unknown"))
+    record_property(FIGURES, f"{accepted:,} events accepted, {unknown:,} of unknown fate")

@@ -14,7 +14,8 @@ from tests.usage import aggregator, called, definition, differences, drain, make
 
 LIVE, LOADED, PER_REQUEST = 2_000, 20_000, 5_000
 KILLS = 3
-SECONDS_MAX = 120
+# A deadline, not a promise: the machine may be busy with other things.
+SECONDS_MAX = 600
 BEFORE, AFTER = used("2000", LIVE), used("40000", LOADED)
 
 # Whether somebody is in the middle of a close or a revert: the lease of store/backfill.py.

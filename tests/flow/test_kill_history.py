@@ -17,7 +17,9 @@ from store.db import Connection, Pool
 from store.usage import Usage
 from tests.usage import accept, aggregator, called, definition, differences, drain, make_metric, measured
 
-EVENTS, KILLS, SECONDS_MAX = 60_000, 6, 120
+EVENTS, KILLS = 60_000, 6
+# A deadline, not a promise: the machine may be busy with other things.
+SECONDS_MAX = 600
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.fleet import Fleet, Shape, counted_exactly, kill, some_time
+from tests.fleet import Fleet, Shape, counted_exactly, counted_once, kill, some_time
 from tests.load import Load, loaded
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,8 @@ async def test_lines_to_redis_that_die_unseen_are_replaced(fleet: Fleet, load: L
             await asyncio.sleep(PAUSE_SECONDS)
             load.statuses.clear()
             await _until_accepted(load)
-        await counted_exactly(fleet)
+        await counted_once(fleet)
+    await counted_exactly(fleet)
 
 
 async def test_lines_to_postgres_that_die_unseen_are_replaced(fleet: Fleet, load: Load, *, is_long: bool) -> None:

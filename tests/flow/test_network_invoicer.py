@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 CUSTOMERS = 60
 MONTHS = 12
 CALLS = 3
-SECONDS_MAX = 120.0
+# A deadline, not a promise: the machine may be busy with other things.
+SECONDS_MAX = 600.0
 # Redis' time-out is 5 s; that of a silent transaction is as short as the form of the test, and the same for both.
 REDIS_SECONDS, IDLE_SECONDS, LONG_IDLE_SECONDS = 6, 2, 30
 

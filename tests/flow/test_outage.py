@@ -14,7 +14,8 @@ from store.account import Principal
 from store.db import Connection, Pool
 from tests.usage import accept, aggregator, another_account, called, drain, make_metric, measured, used
 
-SECONDS_MAX = 20
+# A deadline, not a promise: the machine may be busy with other things.
+SECONDS_MAX = 180
 
 
 @pytest.mark.slow

@@ -116,30 +116,71 @@ async def test_a_reborn_stream_is_counted_from_its_beginning(
 
     assert await drain(aggregator(pool, redis)) == 2
     assert await measured(conn, account, calls) == used("2", 2)
-    assert await conn.fetchval("select position from stream_position") == "6-0"
 
 
+@pytest.mark.parametrize("is_back", [False, True])
 async def test_a_stream_reborn_behind_a_clock_loses_nothing(
-    pool: Pool, conn: Connection, redis: Redis, account: Principal
+    pool: Pool, conn: Connection, redis: Redis, account: Principal, *, is_back: bool
 ) -> None:
-    counting = aggregator(pool, redis)
+    counting = aggregator(pool, redis, batch_events_max=1)
     calls = await make_metric(conn, account)
     await accept(redis, account, called("a"))
     await drain(counting)
     await redis.delete(NAME)
-    # The first entry's id lies below the position, the last one's above it.
-    await redis.xadd(NAME, {"blocks.1": entry.join([block_of(account, called("b"))])}, id="5-0")
-    await accept(redis, account, called("c"))
+    # The first entries' ids lie below the position, the last one's above it when the clock is right again.
+    await accept_behind(redis, account, called("b"), id_="5-0")
+    await accept_behind(redis, account, called("c"), called("a"), id_="6-0")
+    if is_back:
+        await accept(redis, account, called("d"))
 
+    await look(counting)
+
+    expected = 4 if is_back else 3
+    assert await measured(conn, account, calls) == used(f"{expected}", expected)
+    assert await differences(conn) == []
+
+
+async def test_what_a_reborn_stream_takes_in_comes_after_what_was_counted(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    tokens = await make_metric(conn, account, definition("SUM", "tokens"))
+    # The old server's clock was an hour ahead.
+    ahead = f"{(await redis.time())[0] + 3_600}000-5"
+    await accept_behind(redis, account, called("a", tokens=1), id_=ahead)
     await drain(counting)
+    await redis.delete(NAME)
+    await accept(redis, account, called("b", tokens=10))
+    await look(counting)
+    await accept(redis, account, called("a", tokens=2))
+    await look(counting)
 
-    assert await measured(conn, account, calls) == used("3", 3)
+    assert await measured(conn, account, tokens) == used("12", 2)
+    assert stream_position.order(await position_of(conn)) > stream_position.order(ahead)
+
+
+async def test_a_server_without_memory_for_more_is_counted_from_its_beginning(
+    counting: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    calls = await make_metric(conn, account)
+    await accept(redis, account, called("a"))
+    await drain(counting)
+    await redis.delete(NAME)
+    await accept_behind(redis, account, called("b"), id_="5-0")
+    await redis.config_set("maxmemory", 1)
+    try:
+        await look(counting)
+    finally:
+        await redis.config_set("maxmemory", 0)
+
+    assert await measured(conn, account, calls) == used("2", 2)
+    assert await position_of(conn) == "5-0"
 
 
 async def test_a_stream_that_is_full_of_what_is_counted_makes_room_by_itself(
     pool: Pool, redis: Redis, account: Principal
 ) -> None:
-    for number in range(200):
+    # Nodes of 100 go as a whole, and half of the time is not half of the entries.
+    for number in range(600):
         await accept(redis, account, called(f"e{number}"))
     counting = aggregator(pool, redis, stream_bytes_max=1 << 40, stream_entries_max=1 << 40)
     await drain(counting)
@@ -149,7 +190,7 @@ async def test_a_stream_that_is_full_of_what_is_counted_makes_room_by_itself(
     for second in range(100):
         await quiet.step(NOW + timedelta(seconds=second))
 
-    assert await redis.xlen(NAME) < before == 200
+    assert await redis.xlen(NAME) < before == 600
 
 
 async def test_a_database_that_was_set_back_is_noticed_without_new_events(
@@ -255,6 +296,22 @@ async def test_a_month_that_has_events_in_the_default_partition_stops_nothing(
     assert await measured(conn, account, calls) == used("2", 2)
     # April 2026 stays where it was caught; the months after it have theirs.
     assert [name for name in await partitions(conn) if "2026" in name] == ["usage_event_2026_05", "usage_event_2026_06"]
+
+
+async def look(counting: Aggregator) -> None:
+    """Step for so long that a quiet stream is looked at again."""
+    for _ in range(100):
+        await counting.step(NOW)
+
+
+async def accept_behind(redis: Redis, account: Principal, *events: Any, id_: str) -> str:
+    """Let events in as a server would whose clock says something else."""
+    added = await redis.xadd(NAME, {"blocks.1": entry.join([block_of(account, *events)])}, id=id_)
+    return str(added.decode())
+
+
+async def position_of(conn: Connection) -> str:
+    return str(await conn.fetchval("select position from stream_position"))
 
 
 async def partitions(conn: Connection) -> list[str]:

@@ -8,6 +8,8 @@ from redis.asyncio import Redis
 
 from store.account import Principal
 from store.db import Connection, Pool
+from tests.backfill import Loading
+from tests.server import Server
 from tests.usage import (
     NOW,
     accept,
@@ -111,3 +113,23 @@ async def later_than(redis: Redis, stream: str, account: Principal, *events: dic
     while (await redis.time())[1] // 1_000 == int(last.split("-")[0]) % 1_000:
         pass
     await accept(redis, account, *events, name=name)
+
+
+async def test_a_close_comes_after_those_that_were_asked_for_before(
+    api: Server, pool: Pool, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    """What replaces everything replaces what an earlier close brings, too."""
+    loading, calls = Loading(api, pool, redis), await make_metric(conn, account)
+    first, second = [await loading.open(replace=True) for _ in range(2)]
+    await loading.load(first, called("loaded"))
+    await api.made("/usage-events", called("live"))
+    for backfill in (first, second):
+        await api.made(f"/usage-backfills/{backfill}/close", None)
+    # As if all was counted between the looks at the two.
+    await conn.execute("update usage_backfill set ends = '{}' where id = $1", second)
+
+    assert await loading.backfiller.step(NOW) == 0
+
+    await drain(loading.counting)
+    assert await loading.backfiller.step(NOW) == 2
+    assert await measured(conn, account, calls) == used("0", 0)

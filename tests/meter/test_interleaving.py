@@ -35,7 +35,7 @@ from store.db import Connection, Pool
 from tests import usage
 from tests.database import url_of
 from tests.model import Content, Metric
-from tests.world import World
+from tests.world import POISON, World
 
 # Many databases or processes: left out of the inner loop.
 pytestmark = pytest.mark.slow
@@ -190,6 +190,36 @@ class Interleaving(RuleBasedStateMachine):
     @rule(turns=st.integers(0, 90), is_killed=st.booleans())
     def crash_counting(self, turns: int, *, is_killed: bool) -> None:
         self.run(self.world.crash(self.world.counting.step(usage.NOW), turns=turns, is_killed=is_killed))
+
+    @rule(
+        poison=contents(),
+        events=st.lists(contents(), max_size=3),
+        place=INDEX,
+        stream=INDEX,
+        crash=st.sampled_from([None, None, (10, False), (40, True), (80, False), (80, True)]),
+    )
+    def poison(
+        self,
+        poison: tuple[str, Content],
+        events: list[tuple[str, Content]],
+        place: int,
+        stream: int,
+        crash: tuple[int, bool] | None,
+    ) -> None:
+        """Something that cannot be counted now arrives among others, perhaps of the same id."""
+        bad = (poison[0], msgspec.structs.replace(poison[1], n=POISON))
+        at = place % (len(events) + 1)
+        self.run(self.world.poison([*events[:at], bad, *events[at:]], stream=stream, crash=crash))
+
+    @rule(which=INDEX, is_cured=st.booleans())
+    def replay(self, which: int, *, is_cured: bool) -> None:
+        if letter := picked(list(self.world.letters), which):
+            self.run(self.world.replay(letter, is_cured=is_cured))
+
+    @rule(which=INDEX)
+    def discard(self, which: int) -> None:
+        if letter := picked(list(self.world.letters), which):
+            self.run(self.world.discard(letter))
 
     @rule(of=METRICS, which=INDEX, is_new=st.booleans(), first=st.sampled_from([1, 5_000]))
     def metric(self, of: Metric, which: int, first: int, *, is_new: bool) -> None:

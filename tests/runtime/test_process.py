@@ -169,6 +169,38 @@ def test_one_dead_loop_of_a_group_ends_the_process() -> None:
     assert "ValueError: boom" in said
 
 
+def test_a_process_whose_loop_does_not_turn_ends_and_says_where() -> None:
+    code, said, seconds = run(
+        "import time\n"
+        "def for_ever():\n"
+        "    while True: time.sleep(0.01)\n"
+        "async def main(stop):\n"
+        "    watching = asyncio.create_task(process.watch(stop, turn_seconds_max=0.5))\n"
+        "    await asyncio.sleep(0); print('up', flush=True)\n"
+        "    for_ever()",
+        wish=None,
+    )
+
+    assert code == 1
+    assert "in for_ever" in said
+    assert seconds < 5
+
+
+def test_a_process_whose_loop_turns_lives() -> None:
+    code, said, seconds = run(
+        "async def main(stop):\n"
+        "    watching = asyncio.create_task(process.watch(stop, turn_seconds_max=0.3))\n"
+        "    await asyncio.sleep(0); print('up', flush=True)\n"
+        "    await asyncio.sleep(1); stop.set(); await watching\n"
+        "    # Nobody watches any more.\n"
+        "    import time; time.sleep(0.6); print('done')",
+        wish=None,
+    )
+
+    assert (code, said) == (0, "done\n")
+    assert seconds > 1
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     code, said, _ = run(
         "import os, signal\n"

@@ -1,10 +1,17 @@
 """A page of events is read along ranges of indexes, whatever the planner thinks of averages."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
+from redis.asyncio import Redis
 
 from store import usage_event
-from store.db import Connection
-from store.usage_event import FIRST, LAST
+from store.account import Principal
+from store.db import Connection, Pool
+from store.usage_event import FIRST, LAST, EventPage, Filter, Sort
+from tests.usage import accept, aggregator, called, drain
 
 FIVE = list(range(1, 6))
 EVENTS = 300_000
@@ -52,6 +59,44 @@ async def test_a_page_reads_ranges_of_indexes_only(conn: Connection) -> None:
             assert max(rows_of(line) for line in scans) <= 20_000, plan
             # Nothing is sorted but the rows of the page, and runs of equal instants.
             assert max([0, *(rows_of(line) for line in plan.splitlines() if "> Sort " in line)]) <= 5 * 21, plan
+
+
+@pytest.mark.parametrize("is_descending", [False, True])
+async def test_months_that_were_over_before_a_range_began_are_not_walked(
+    pool: Pool,
+    conn: Connection,
+    redis: Redis,
+    account: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_descending: bool,
+) -> None:
+    # The sender of the second one has a clock that is a little fast.
+    for month, when in ((1, "2025-01-28T12:00:00Z"), (2, "2025-03-01T00:00:30Z"), (3, "2025-03-28T12:00:00Z")):
+        late = [called(f"late{month}{n}", when="2025-01-10T12:00:00Z") for n in range(9)]
+        now = datetime(2025, month, 28, 23, 56, tzinfo=UTC)
+        await accept(redis, account, *late, called(f"e{month}", when=when), now=now)
+        await drain(aggregator(pool, redis), now)
+    monkeypatch.setattr(usage_event, "WALK_MAX", 5)
+    since = Filter(start=datetime(2025, 3, 1, tzinfo=UTC))
+    first = EventPage(limit=20, sort=Sort.RECEIPT, is_descending=is_descending)
+
+    pages = [page async for page in paged(conn, account, where=since, page=first)]
+
+    # February's event is among them; ten of each month, five to a page.
+    assert sorted(name for page in pages for name in page) == ["e2", "e3"]
+    assert len(pages) <= 5
+
+
+async def paged(conn: Connection, account: Principal, *, where: Filter, page: EventPage) -> AsyncIterator[list[str]]:
+    """The sender's ids on each page."""
+    while True:
+        async with conn.transaction():
+            found = await usage_event.listing(conn, account.account, where=where, page=page)
+        yield [one.customer_event_id for one in found.items]
+        if found.after is None:
+            return
+        page = msgspec.structs.replace(page, after=found.after)
 
 
 def rows_of(line: str) -> float:

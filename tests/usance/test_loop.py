@@ -1,5 +1,8 @@
-"""What every process looks at before it does anything."""
+"""What every process looks at before it does anything, and what becomes of one that hangs."""
 
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,31 @@ async def test_a_redis_that_is_away_is_complained_of_and_waited_for(
 
     assert "is unknown" in capsys.readouterr().out
     await redis.aclose()
+
+
+HANGING = """
+import sys, time
+from meter.aggregate import Aggregator
+from runtime import process
+from runtime.settings import Settings
+from usance import loop
+
+async def computes(self):
+    while True:
+        time.sleep(0.01)
+
+Aggregator.step = computes
+process.watch.__kwdefaults__["turn_seconds_max"] = 1.0
+settings = Settings(database_url=sys.argv[1], redis_url=sys.argv[2])
+process.run(lambda stop: loop.aggregate(settings, stop), stop_seconds=0.1)
+"""
+
+
+async def test_an_aggregator_that_computes_for_ever_ends(database_url: str, redis_url: str) -> None:
+    """Whoever started it starts it again."""
+    program = [sys.executable, "-c", HANGING, database_url, redis_url]
+
+    done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert "in computes" in done.stderr
