@@ -8,6 +8,7 @@ with a good key to give up.
 
 import base64
 import binascii
+import hashlib
 import hmac
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from api import error, scope, status, usage_token, wire
 from api.rate import Rates
 from api.usage_token import Tokens
 from store import account
+from store.account import Scope
 from store.db import Pool
 
 log = structlog.get_logger(__name__)
@@ -28,6 +30,8 @@ log = structlog.get_logger(__name__)
 FRESH_SECONDS = 60.0
 LOOKUP_SECONDS_MAX = 2.0
 CREDENTIALS_CHARACTERS_MAX = 1024
+# One key may be written in several ways.
+OPENED_MAX = 10_000
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
@@ -35,6 +39,7 @@ OPEN_PATHS = frozenset({"/health", "/ready", "/metrics"})
 class _Known(msgspec.Struct):
     key: account.Key
     checked_at: float
+    may_send: bool
 
 
 class Keys:
@@ -44,6 +49,25 @@ class Keys:
         self._pool = pool
         self._monotonic = monotonic
         self._known: dict[str, _Known] = {}
+        # Digests of headers that opened -> what they opened. Not the headers: they hold secrets.
+        self._opened: dict[bytes, _Known] = {}
+
+    def sender(self, header: str) -> account.Principal | None:
+        """Who sends events with this header, if it opened lately and may: asks nobody, awaits nothing."""
+        known = self._opened.get(_digest(header))
+        if known is None or not known.may_send or self._known.get(known.key.principal.client_id) is not known:
+            return None
+        return known.key.principal if self._is_fresh(known) else None
+
+    def remember(self, header: str, who: account.Principal) -> None:
+        """Note that a header has opened for this caller."""
+        known = self._known.get(who.client_id)
+        # Not if the key was read anew meanwhile: its secret may be another one now.
+        if known is None or known.key.principal is not who:
+            return
+        if len(self._opened) >= OPENED_MAX:
+            self._opened.clear()
+        self._opened[_digest(header)] = known
 
     async def principal(self, *, client_id: str, secret: str) -> account.Principal:
         """Whom this key opens for."""
@@ -56,7 +80,7 @@ class Keys:
         known = self._known.get(client_id)
         if known is None:
             return await self._look_up(client_id)
-        if self._monotonic() - known.checked_at < FRESH_SECONDS:
+        if self._is_fresh(known):
             return known.key
         # Said before the look-up is awaited: the others go on with what is known instead of all asking at once.
         known.checked_at = self._monotonic()
@@ -68,13 +92,16 @@ class Keys:
             log.warning("key not checked again: database is away", action="authenticate", client_id=client_id)
             return known.key
 
+    def _is_fresh(self, known: _Known) -> bool:
+        return self._monotonic() - known.checked_at < FRESH_SECONDS
+
     async def _look_up(self, client_id: str) -> account.Key | None:
         async with self._pool.acquire(timeout=LOOKUP_SECONDS_MAX) as conn:
             key = await account.find_key(conn, client_id)
         if key is None:
             self._known.pop(client_id, None)
         else:
-            self._known[client_id] = _Known(key, self._monotonic())
+            self._known[client_id] = _Known(key, self._monotonic(), Scope.USAGE_WRITE in key.principal.scopes)
         return key
 
 
@@ -100,7 +127,14 @@ async def _principal(request: web.Request, keys: Keys, tokens: Tokens) -> accoun
     if token is not None:
         return await tokens.principal(token, now=wire.now(request))
     client_id, secret = credentials(header)
-    return await keys.principal(client_id=client_id, secret=secret)
+    who = await keys.principal(client_id=client_id, secret=secret)
+    keys.remember(header, who)
+    return who
+
+
+def _digest(header: str) -> bytes:
+    # In its place a look at what sha256 is would cost as much as the digest.
+    return hashlib.blake2b(header.encode(errors="surrogateescape"), digest_size=32).digest()
 
 
 def _bearer_token(header: str) -> str | None:

@@ -4,10 +4,13 @@ Nothing that a caller sends is logged but the method and the path: headers carry
 customers' data. Success is logged at debug level, because ingest answers tens of thousands of requests a second.
 """
 
+import functools
+import logging
 import time
 
 import structlog
 from aiohttp import hdrs, web
+from prometheus_client import Histogram
 
 from api.status import Handler
 from runtime import telemetry
@@ -20,18 +23,23 @@ async def keep(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Measure and log whatever the handler answers. Stands outside of the middleware that answers errors."""
     started = time.perf_counter()
     response = await handler(request)
-    seconds = time.perf_counter() - started
-    telemetry.REQUEST_SECONDS.labels(method(request), route(request), str(response.status)).observe(seconds)
-    write = log.debug if response.status < 400 else log.info if response.status < 500 else log.warning
-    write(
-        "request",
-        action="answer",
-        method=request.method,
-        path=request.path,
-        status=response.status,
-        milliseconds=round(seconds * 1000, 3),
-    )
+    note(method(request), route(request), request.path, response.status, time.perf_counter() - started)
     return response
+
+
+def note(method_: str, route_: str, path: str, status: int, seconds: float) -> None:
+    """Measure and log one answer."""
+    _measure(method_, route_, status).observe(seconds)
+    level = logging.DEBUG if status < 400 else logging.INFO if status < 500 else logging.WARNING
+    # Asked first: to round a number that nobody will see costs as much as a look into a cache.
+    if log.is_enabled_for(level):
+        milliseconds = round(seconds * 1000, 3)
+        log.log(level, "request", action="answer", method=method_, path=path, status=status, milliseconds=milliseconds)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _measure(method_: str, route_: str, status: int) -> Histogram:
+    return telemetry.REQUEST_SECONDS.labels(method_, route_, str(status))
 
 
 def method(request: web.Request) -> str:

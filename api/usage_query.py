@@ -127,10 +127,17 @@ async def _read(conn: Connection, asked: _QueryRequest, who: Principal) -> Query
         customer=asked.customer_id,
         includes_children=asked.include_children,
         window=asked.window,
-        zone=zone_of(asked.time_zone, default=await account.time_zone(conn, who.account)),
+        zone=zone_of(asked.time_zone, default=await _zone(conn, asked, who)),
         by=asked.group_by,
         filters=asked.filters,
     )
+
+
+async def _zone(conn: Connection, asked: _QueryRequest, who: Principal) -> ZoneInfo:
+    """The account's, which only windows need: without them the one that is remembered will do, and costs no trip."""
+    if asked.window is None or asked.time_zone is not None:
+        return ZoneInfo(who.time_zone)
+    return await account.time_zone(conn, who.account)
 
 
 def _item(one: Item) -> dict[str, Any]:

@@ -206,21 +206,25 @@ def join(blocks: Sequence[bytes]) -> bytes:
     small: list[Block] = []
     for one in blocks:
         if len(one) > _SMALL_BYTES:
-            joined += [*_merged(small), msgspec.Raw(one)]
+            joined += [*_one(small), msgspec.Raw(one)]
             small = []
             continue
         read = _BLOCK_DECODER.decode(one)
         if small and (read.account != small[0].account or len(small) == _MERGED_MAX):
-            joined += _merged(small)
+            joined += _one(small)
             small = []
         small.append(read)
-    return _ENCODER.encode([*joined, *_merged(small)])
+    return _ENCODER.encode([*joined, *_one(small)])
 
 
-def _merged(blocks: Sequence[Block]) -> list[Block]:
+def _one(blocks: Sequence[Block]) -> list[Block]:
+    return [merged(blocks)] if blocks else []
+
+
+def merged(blocks: Sequence[Block]) -> Block:
     """Blocks of one account as one, received when the last of them was: no event lies further ahead of that."""
-    if len(blocks) < 2:
-        return list(blocks)
+    if len(blocks) == 1:
+        return blocks[0]
     ids: dict[int, str] = {}
     untimed: list[int] = []
     events = 0
@@ -230,7 +234,7 @@ def _merged(blocks: Sequence[Block]) -> list[Block]:
         events += len(one)
     alias_names, packed_aliases = _places([one.alias_names[place] for one in blocks for place in one.alias_places])
     type_names, packed_types = _places([one.type_names[place] for one in blocks for place in one.type_places])
-    whole = Block(
+    return Block(
         account=blocks[0].account,
         received_at=max(one.received_at for one in blocks),
         keys=b"".join([one.keys for one in blocks]),
@@ -244,7 +248,6 @@ def _merged(blocks: Sequence[Block]) -> list[Block]:
         untimed=untimed,
         properties=[text for one in blocks for text in one.properties],
     )
-    return [whole]
 
 
 def decode(entry: bytes) -> list[Block]:

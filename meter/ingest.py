@@ -13,9 +13,9 @@ stream.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -34,35 +34,49 @@ from meter.load import Load, Loads
 from meter.stream import Limit, Stream
 from runtime import telemetry
 from runtime.settings import Settings
+from runtime.turn import Turns
 from store.account import Principal
 
 Clock: TypeAlias = Callable[[], datetime]
 Caller: TypeAlias = Callable[[web.Request], Principal]
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
+# What a turn of the loop has room for, as bytes of bodies: half a millisecond of work or so. Whoever asks for usage
+# meanwhile waits for that much at most, however many bodies come at once.
+TURN_BYTES = 32 * 1024
+# A body is read in pieces that fill a turn; one of good events, which is read at once, in larger ones.
+TURN_EVENTS = 200
+TURN_GOOD_EVENTS = 1_000
 POSITION_HEADER = "Usance-Position"
 BACKFILL_HEADER = "Usance-Backfill"
 
 
-def routes(
-    redis: Redis, *, settings: Settings, clock: Clock, caller: Caller, loads: Loads, worker: int = 0
-) -> list[web.RouteDef]:
-    """The routes of ingest, below /api; `caller` says who asks.
-
-    Workers spread over the streams; each writes to one, so its order is kept.
-    """
-    number = worker % settings.streams
-    limit = Limit(entries_max=settings.stream_entries_max, bytes_max=settings.stream_bytes_max)
-    writer = Stream(
-        redis, name=stream.names(settings.streams)[number], limit=limit, waits_for_aof=settings.redis_wait_aof == "yes"
-    )
-    ingest = _Ingest(writer, number, clock, caller=caller, loads=loads)
+def routes(writer: "Writer", *, clock: Clock, caller: Caller, loads: Loads) -> list[web.RouteDef]:
+    """The routes of ingest, below /api; `caller` says who asks."""
+    ingest = _Ingest(writer, clock, caller=caller, loads=loads)
     return [
         web.post("/usage-events", ingest.post),
         web.post("/usage-events/csv", ingest.post_csv),
         web.delete("/usage-events/{id}", ingest.cancel),
         web.post("/v1/events", ingest.post_cloud),
     ]
+
+
+class Writer:
+    """What this process writes to. Workers spread over the streams; each writes to one, so its order is kept."""
+
+    def __init__(self, redis: Redis, *, settings: Settings) -> None:
+        self._number = settings.http_worker % settings.streams
+        self._stream = Stream(
+            redis,
+            name=stream.name(self._number),
+            limit=Limit(entries_max=settings.stream_entries_max, bytes_max=settings.stream_bytes_max),
+            waits_for_aof=settings.redis_wait_aof == "yes",
+        )
+
+    async def append(self, block: bytes) -> str:
+        """Append a block; answers its position once that is on disk."""
+        return f"{self._number}/{await self._stream.append(block)}"
 
 
 class Rejection(msgspec.Struct, frozen=True, rename="camel"):
@@ -87,28 +101,29 @@ class _Shown(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Ingest:
-    def __init__(self, stream_: Stream, number: int, clock: Clock, *, caller: Caller, loads: Loads) -> None:
-        self._stream = stream_
-        self._number = number
+    def __init__(self, writer: Writer, clock: Clock, *, caller: Caller, loads: Loads) -> None:
+        self._writer = writer
         self._clock = clock
         self._caller = caller
         self._loads = loads
+        self._turns = Turns(room=TURN_BYTES)
 
     async def post(self, request: web.Request) -> web.Response:
         """Every dialect, with the event or the verdict on each as answer."""
         with _REFUSALS_COUNTED:
-            letter = await _open(request)
+            letter = await _open(request, self._turns)
             received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             into = await self._load(request, principal)
             letter = load.narrowed(letter, into)
             if not letter.is_batch:
                 one = letter.language.decode(letter.parts[0], received_at=received_at, new_id=uuid7)
                 position = await self._append([one], received_at, principal, into)
-                return _reply(_shown(one, principal), status=201, position=position)
-            if letter.wires and (good := _block(letter.wires, received_at, principal)) is not None:
-                position = await self._send(good)
-                return _counted(len(good), entry.duplicates(good.split_keys, good.digests), position, [])
-            events, problems, rejected = _read(letter, received_at)
+                return _reply(shown(one, principal), status=201, position=position)
+            block = await _block(letter.wires, self._turns, account=principal.account, received_at=received_at)
+            if block is not None:
+                position = await self._send(block)
+                return _counted(len(block), entry.duplicates(block.split_keys, block.digests), position, [])
+            events, problems, rejected = await _read(letter, self._turns, received_at=received_at)
             if not events:
                 raise NothingAccepted(problems)
             position = await self._append(events, received_at, principal, into)
@@ -118,10 +133,11 @@ class _Ingest:
     async def post_cloud(self, request: web.Request) -> web.Response:
         """CloudEvents for clients that know 204, and problems."""
         with _REFUSALS_COUNTED:
-            letter = await _open(request, is_cloud=True)
+            letter = await _open(request, self._turns, is_cloud=True)
             received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             into = await self._load(request, principal)
-            events, problems, _ = _read(load.narrowed(letter, into), received_at)
+            letter = load.narrowed(letter, into)
+            events, problems, _ = await _read(letter, self._turns, received_at=received_at)
             if not events:
                 raise NothingAccepted(problems) if letter.is_batch else problems[0]
             position = await self._append(events, received_at, principal, into)
@@ -140,7 +156,7 @@ class _Ingest:
                 open_=lambda file, name: Source(file, name, zone, received_at, check),
                 append=lambda events: self._append(events, received_at, principal, into),
             )
-            return _reply(found, status=202, position=found.position)
+            return _reply(_ENCODER.encode(found), status=202, position=found.position)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Take an event back, also one that is still under way."""
@@ -154,7 +170,8 @@ class _Ingest:
             received_at, principal = timestamp.microseconds(self._clock()), self._caller(request)
             one = event.cancellation(request.match_info["id"], received_at=received_at)
             position = await self._append([one], received_at, principal)
-            return _reply({"id": identity.public_id(one.key), "position": position}, status=202, position=position)
+            body = _ENCODER.encode({"id": identity.public_id(one.key), "position": position})
+            return _reply(body, status=202, position=position)
 
     async def _load(self, request: web.Request, principal: Principal) -> Load | None:
         """The backfill that these events are for, if the request names one."""
@@ -172,29 +189,35 @@ class _Ingest:
         return await self._send(entry.block(events, account=principal.account, received_at=received_at))
 
     async def _send(self, block: Block) -> str:
-        entry_id = await self._stream.append(entry.encode_block(block))
+        position = await self._writer.append(entry.encode_block(block))
         telemetry.EVENTS_ACCEPTED.inc(len(block))
-        return f"{self._number}/{entry_id}"
+        return position
 
 
-async def _open(request: web.Request, *, is_cloud: bool = False) -> Letter:
+async def _open(request: web.Request, turns: Turns, *, is_cloud: bool = False) -> Letter:
     dialect.check(request.content_type, is_cloud=is_cloud)
     encoding = inflate.encoding(request.headers.get("Content-Encoding"))
     if (request.content_length or 0) > BODY_BYTES_MAX:
         raise BodyTooLarge
-    body = inflate.inflate(await request.read(), encoding, limit=BODY_BYTES_MAX)
+    packed = await request.read()
+    await turns.take(len(packed))
+    body = inflate.inflate(packed, encoding, limit=BODY_BYTES_MAX)
     if len(body) > BODY_BYTES_MAX:
         raise BodyTooLarge
     return dialect.open_(body, request.content_type, is_cloud=is_cloud)
 
 
-def _read(letter: Letter, received_at: int) -> tuple[list[Event], list[EventRefused], list[Rejection]]:
+async def _read(
+    letter: Letter, turns: Turns, *, received_at: int
+) -> tuple[list[Event], list[EventRefused], list[Rejection]]:
     """The good events, and what is wrong with the others."""
     events: list[Event] = []
     problems: list[EventRefused] = []
     rejected: list[Rejection] = []
     decode = letter.language.decode
     for index, raw in enumerate(letter.parts):
+        if index and not index % TURN_EVENTS:
+            await turns.take(TURN_BYTES)
         try:
             events.append(decode(raw, received_at=received_at, new_id=uuid7))
         except EventRefused as exc:
@@ -208,13 +231,23 @@ def _read(letter: Letter, received_at: int) -> tuple[list[Event], list[EventRefu
     return events, problems, rejected
 
 
-def _block(wires: Sequence[Wire], received_at: int, principal: Principal) -> Block | None:
-    return columns.block(wires, account=principal.account, received_at=received_at, new_id=uuid7)
+async def _block(wires: Sequence[Wire], turns: Turns, *, account: int, received_at: int) -> Block | None:
+    """All events at once, if all are good: a piece in a turn."""
+    blocks: list[Block] = []
+    for start in range(0, len(wires), TURN_GOOD_EVENTS):
+        if start:
+            await turns.take(TURN_BYTES)
+        piece = wires[start : start + TURN_GOOD_EVENTS]
+        block = columns.block(piece, account=account, received_at=received_at, new_id=uuid7)
+        if block is None:
+            return None
+        blocks.append(block)
+    return entry.merged(blocks) if blocks else None
 
 
 def _counted(accepted: int, duplicates: int, position: str, rejected: Sequence[Rejection]) -> web.Response:
     body = {"accepted": accepted, "duplicates": duplicates, "position": position or None, "rejected": rejected}
-    return _reply(body, status=202, position=position)
+    return _reply(_ENCODER.encode(body), status=202, position=position)
 
 
 class _RefusalsCounted:
@@ -232,21 +265,22 @@ class _RefusalsCounted:
 _REFUSALS_COUNTED = _RefusalsCounted()
 
 
-def _shown(one: Event, principal: Principal) -> _Shown:
-    return _Shown(
+def shown(one: Event, principal: Principal) -> bytes:
+    """An event as the reference shows it."""
+    shown_ = _Shown(
         id=identity.public_id(one.key),
         customer_event_id=one.customer_event_id,
         customer_alias=one.customer_alias,
         event_type=one.event_type,
         sequence_account_id=principal.account_id,
-        event_timestamp=timestamp.instant(one.timestamp).astimezone(UTC),
+        event_timestamp=timestamp.instant(one.timestamp),
         event_properties=msgspec.Raw(one.properties),
     )
+    return _ENCODER.encode(shown_)
 
 
-def _reply(body: Any, *, status: int, position: str) -> web.Response:
-    body_ = _ENCODER.encode(body)
-    return web.Response(body=body_, status=status, content_type="application/json", headers=_position(position))
+def _reply(body: bytes, *, status: int, position: str) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", headers=_position(position))
 
 
 def _position(position: str) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Owns
     Settings, the only reader of the environment (settings). Loops and signals (process). Log lines and the closed list
     of metrics (telemetry). The data folder (folder). The embedded Postgres and Valkey: as whom they run (identity), how
-    one starts and stops (server), which they are (embedded). Children that are started again when they end (child).
+    one starts and stops (server), which they are (embedded). Children that are started again when they end (child). The
+    sockets of the port (port), and a short way from them for the commonest request (connection).
 
 Does not own
     What any process is for: the top (usance) puts loops, servers and settings together. SQL, migrations and pools

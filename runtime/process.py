@@ -46,11 +46,14 @@ async def serve(
     stop: asyncio.Event,
     *,
     name: str,
-    idle_seconds: float,
+    idle_seconds: float | Callable[[int], float],
     full: int = 1,
     wake: asyncio.Event | None = None,
 ) -> None:
-    """Repeat `step` until `stop`: at once if it did at least `full`, else after the idle time; `wake` ends it."""
+    """Repeat `step` until `stop`: at once if it did at least `full`, else after the idle time; `wake` ends it.
+
+    The idle time may follow from how much was done.
+    """
     failures = 0
     while not stop.is_set():
         try:
@@ -65,7 +68,8 @@ async def serve(
             continue
         failures = 0
         if done < full:
-            await wait_for_any(stop, *([wake] if wake else []), seconds=idle_seconds)
+            seconds = idle_seconds(done) if callable(idle_seconds) else idle_seconds
+            await wait_for_any(stop, *([wake] if wake else []), seconds=seconds)
             if wake:
                 wake.clear()
 

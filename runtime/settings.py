@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_wait_aof: YesNo = "no"
     client_id: ClientId | None = None
     client_secret: Secret | None = None
-    http_workers: Count = 1
+    http_workers: Count | None = None
     database_connections_max: Count = 8
     streams: Count = 1
     stream_bytes_max: Amount = 1 << 29

@@ -22,6 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from store import codec
+
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 
@@ -78,12 +80,18 @@ async def _connect_pool(url: str, let_go: Mapping[str, str], *, min_size: int, m
         timeout=_CONNECT_SECONDS_MAX,
         command_timeout=_QUERY_SECONDS_MAX,
         server_settings={"timezone": "UTC", "application_name": "usance", **let_go},
-        init=_keep_alive,
+        init=_prepare,
         reset=_keep,
     )
 
 
-async def _keep_alive(conn: Connection) -> None:
+async def _prepare(conn: Connection) -> None:
+    """What every new connection is given; it costs no trip."""
+    codec.declare(conn)
+    _keep_alive(conn)
+
+
+def _keep_alive(conn: Connection) -> None:
     # asyncpg has no option for it.
     opened: socket.socket = conn._transport.get_extra_info("socket")  # type: ignore[union-attr]  # noqa: SLF001
     if opened.family == socket.AF_UNIX:

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from rating import metric
-from store import bucket, partition, usage_alias
+from store import bucket, partition
 from store.db import Connection
 from store.usage import Question
 
@@ -24,10 +24,16 @@ _STEP_EVENTS = 20
 _STEP_GROWTH = 10
 _MICROSECOND = timedelta(microseconds=1)
 
-# Quarter hours in which the metric counted anything, from either end of each segment, by the primary key of usage_slot.
+# Quarter hours in which the metric counted anything, from either end of each segment, by the primary key of usage_slot;
+# with what else the walk must know.
 _SLOTS = """
-select segment.place, found.is_last, found.first_slot, found.last_slot
-from unnest($3::integer[], $4::integer[], $5::integer[], $6::integer[]) as segment (place, alias, start, stop),
+select segment.place, segment.alias, found.is_last, found.first_slot, found.last_slot,
+    (select dropped_before from usage_retention) as dropped_before
+from (
+    select place, alias, start, stop
+    from unnest($3::integer[], $4::text[], $5::integer[], $6::integer[]) as named (place, value, start, stop)
+    join usage_alias on usage_alias.account = $1 and usage_alias.value = named.value
+) as segment,
 lateral (
     select false as is_last, min(slot) as first_slot, max(slot) as last_slot from (
         select slot from usage_slot
@@ -90,8 +96,7 @@ class _Ends(msgspec.Struct):
 
 async def extent(conn: Connection, account: int, question: Question) -> tuple[UUID | None, UUID | None]:
     """The keys of the first and the last event; None: nothing was counted, or the raw event may be gone."""
-    walks = await _walks(conn, account, question)
-    kept = await partition.kept_from(conn)
+    walks, kept = await _walks(conn, account, question)
     rule, found, limit = metric.rule(question.metric), _Ends(), _STEP_EVENTS
     while walks:
         rows = await _next(conn, account, question, walks=walks, limit=limit)
@@ -111,26 +116,24 @@ async def extent(conn: Connection, account: int, question: Question) -> tuple[UU
     return first, last
 
 
-async def _walks(conn: Connection, account: int, question: Question) -> list[_Walk]:
-    """Where to look: in the outermost quarter hours, as far as they lie in the range."""
-    names = [segment.alias for segment in question.segments]
-    aliases = await usage_alias.numbers(conn, account, aliases=names)
-    known = [segment for segment in question.segments if segment.alias in aliases]
+async def _walks(conn: Connection, account: int, question: Question) -> tuple[list[_Walk], datetime | None]:
+    """Where to look: in the outermost quarter hours, as far as they lie in the range; since when events are kept."""
+    segments = question.segments
     rows = await conn.fetch(
         _SLOTS,
-        *(account, question.metric.number, list(range(len(known)))),
-        [aliases[segment.alias] for segment in known],
-        [bucket.slot_until(segment.start) for segment in known],
-        [bucket.slot_until(segment.end) for segment in known],
+        *(account, question.metric.number, list(range(len(segments)))),
+        [segment.alias for segment in segments],
+        [bucket.slot_until(segment.start) for segment in segments],
+        [bucket.slot_until(segment.end) for segment in segments],
         _SLOTS_MAX,
     )
     walks = []
     for row in rows:
-        segment = known[row["place"]]
+        segment = segments[row["place"]]
         start = max(segment.start, bucket.slot_start(row["first_slot"]))
         stop = min(segment.end, bucket.slot_start(row["last_slot"] + 1))
-        walks.append(_Walk(row["is_last"], aliases[segment.alias], start, stop))
-    return walks
+        walks.append(_Walk(row["is_last"], row["alias"], start, stop))
+    return walks, partition.kept_after(rows[0]["dropped_before"]) if rows else None
 
 
 async def _next(

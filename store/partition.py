@@ -125,8 +125,12 @@ _DROPPED_BEFORE = "select dropped_before from usage_retention"
 
 async def kept_from(conn: Connection) -> datetime | None:
     """From when on, in event time, every raw event is there; None: nothing was ever dropped."""
-    found: datetime | None = await conn.fetchval(_DROPPED_BEFORE)
-    return None if found is None else found + AHEAD_MAX
+    return kept_after(await conn.fetchval(_DROPPED_BEFORE))
+
+
+def kept_after(dropped_before: datetime | None) -> datetime | None:
+    """The same for who knows from when on in receipt nothing was dropped."""
+    return None if dropped_before is None else dropped_before + AHEAD_MAX
 
 
 async def _numbers_end(conn: Connection, name: str) -> int:

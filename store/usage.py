@@ -23,7 +23,7 @@ import msgspec
 from rating import metric, number, span
 from rating.metric import Aggregation
 from rating.span import Point, Span, Value
-from store import bucket, counter, part, stream_position, usage_alias, usage_edge, usage_group, usage_piece
+from store import bucket, counter, part, partition, stream_position, usage_edge, usage_group, usage_piece
 from store.db import Connection
 from store.part import Part, Parts, Question, Segment
 
@@ -32,7 +32,13 @@ __all__ = ["Question", "Segment", "Usage", "counted_past", "measure", "measure_g
 # Texts of properties; none where nothing is grouped.
 Group: TypeAlias = tuple[str | None, ...]
 
-_ZONE = "select time_zone from account where account = $1"
+# What every answer begins with: the account's zone, which raw events are kept, and the names that have a number; by the
+# primary keys and the unique index (account, value). Together in one trip: see usage_piece.py.
+_TERMS = """
+select time_zone, (select dropped_before from usage_retention) as dropped_before, named.value, named.alias
+from account left join usage_alias as named on named.account = account.account and named.value = any($2::text[])
+where account.account = $1
+"""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -76,11 +82,12 @@ async def measure(conn: Connection, account: int, questions: Sequence[Question])
 
 async def measure_groups(conn: Connection, account: int, questions: Sequence[Question]) -> list[dict[Group, Usage]]:
     """Answer the questions, in their order. Without `by` there is one group, (); else those that have anything."""
-    zone = ZoneInfo(await conn.fetchval(_ZONE, account))
     names = sorted({segment.alias for question in questions for segment in question.segments})
-    aliases = await usage_alias.numbers(conn, account, aliases=names)
-    parts = part.cut(questions, aliases, zone)
-    too_many = await usage_edge.settle(conn, account, parts)
+    terms = await conn.fetch(_TERMS, account, names)
+    aliases = {row["value"]: row["alias"] for row in terms if row["alias"] is not None}
+    parts = part.cut(questions, aliases, ZoneInfo(terms[0]["time_zone"]))
+    kept = partition.kept_after(terms[0]["dropped_before"])
+    too_many = await usage_edge.settle(conn, account, parts, kept=kept)
     reading = await usage_piece.read(conn, account, parts)
     groups = await _groups(conn, account, reading)
     sums: _Sums = [defaultdict(_Sum) for _ in questions]
@@ -104,10 +111,10 @@ async def counted_past(conn: Connection, ends: Mapping[str, str]) -> bool:
 
 
 async def _groups(conn: Connection, account: int, reading: usage_piece.Reading) -> dict[int, Group]:
-    """The groups of all numbers that were read; number 0 is no group."""
-    rows = (reading.cells, reading.spans, reading.carries)
-    numbers = {row["group_no"] for some in rows for _, row in some} - {usage_group.NONE}
-    found = await usage_group.values(conn, account, numbers=numbers)
+    """The groups of all numbers that were read; number 0 is no group. Cells bring theirs along."""
+    found = {row["group_no"]: row["group_value"] for _, row in reading.cells if row["group_no"] != usage_group.NONE}
+    numbers = {row["group_no"] for some in (reading.spans, reading.carries) for _, row in some} - {usage_group.NONE}
+    found |= await usage_group.values(conn, account, numbers=numbers - found.keys())
     return {usage_group.NONE: ()} | {group_no: metric.decode_group(text) for group_no, text in found.items()}
 
 

@@ -1,6 +1,6 @@
 """Ragged edges, which do not fill their quarter hour, answered from the cheaper side.
 
-    settle(conn, account, parts) -> [(edge, row), ...]      what is to be taken away from the counters again
+    settle(conn, account, parts, kept=) -> [(edge, row), ...]      what is to be taken away from the counters again
 
 Whoever asks "until now" asks for a part of the quarter hour that runs, and of a large customer that part may hold
 millions of events, while what lies between now and its end holds none, or what a clock that is ahead has sent. So the
@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 
 from rating.metric import Aggregation
-from store import bucket, partition
+from store import bucket
 from store.db import Connection
 from store.part import Part, Parts
 
@@ -39,8 +39,12 @@ lateral (
 _ADDS_UP = frozenset({Aggregation.COUNT, Aggregation.SUM, Aggregation.AVERAGE})
 
 
-async def settle(conn: Connection, account: int, parts: Parts) -> list[tuple[Part, asyncpg.Record]]:
-    """Let counters answer the edges that they can; answers the events that these counters have too many."""
+async def settle(
+    conn: Connection, account: int, parts: Parts, *, kept: datetime | None
+) -> list[tuple[Part, asyncpg.Record]]:
+    """Let counters answer the edges that they can; answers the events that these counters have too many. `kept`: from
+    when on every raw event is there, see partition.py.
+    """
     if not parts.edges:
         return []
     rests = [(place, edge.alias, *span) for place, edge in enumerate(parts.edges) for span in _rests(edge)]
@@ -48,7 +52,6 @@ async def settle(conn: Connection, account: int, parts: Parts) -> list[tuple[Par
     columns = ([row[column] for row in rests] for column in range(4))
     for row in await conn.fetch(_RESTS, account, *columns, REST_EVENTS_MAX + 1):
         found[row["place"]].append(row)
-    kept = await partition.kept_from(conn)
     edges, parts.edges = parts.edges, []
     taken: list[tuple[Part, asyncpg.Record]] = []
     for place, edge in enumerate(edges):

@@ -22,28 +22,30 @@ __all__ = ["Reading", "read", "read_members", "span_of"]
 # How many raw events a question may read that the counters cannot answer.
 RAW_EVENTS_MAX = 200_000
 
-# Counters over days, and over quarter hours, by group; by the primary keys of usage_day and usage_slot. Together in
-# one trip: while events come in, every trip waits for its turn.
+# Counters over days, and over quarter hours, by group, with its values; by the primary keys of usage_day, usage_slot
+# and usage_group. Together in one trip: while events come in, every trip waits for its turn.
 _CELLS = """
-select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
-from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
-    as part (place, metric, alias, start, stop),
-lateral (
-    select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
-    from usage_day
-    where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
-    group by group_no
-) as found
-union all
-select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
-from unnest($7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[])
-    as part (place, metric, alias, start, stop),
-lateral (
-    select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
-    from usage_slot
-    where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
-    group by group_no
-) as found
+select found.*, named.value as group_value from (
+    select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
+    from unnest($2::integer[], $3::integer[], $4::integer[], $5::date[], $6::date[])
+        as part (place, metric, alias, start, stop),
+    lateral (
+        select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
+        from usage_day
+        where account = $1 and metric = part.metric and alias = part.alias and day >= part.start and day < part.stop
+        group by group_no
+    ) as found
+    union all
+    select part.place, found.group_no, found.events::bigint, found.total, found.most, found.least
+    from unnest($7::integer[], $8::integer[], $9::integer[], $10::integer[], $11::integer[])
+        as part (place, metric, alias, start, stop),
+    lateral (
+        select group_no, sum(events) as events, sum(total) as total, max(total) as most, min(total) as least
+        from usage_slot
+        where account = $1 and metric = part.metric and alias = part.alias and slot >= part.start and slot < part.stop
+        group by group_no
+    ) as found
+) as found left join usage_group as named on named.account = $1 and named.group_no = found.group_no
 """
 
 # What has an order in time is put together by the reader; by the same keys.

@@ -17,6 +17,8 @@ from tests.proxy import Proxy
 CLIENT_ID, SECRET = "fleet", "a-secret-of-the-fleet"
 ALIASES = 5
 REQUEST_SECONDS_MAX = 8.0
+# Single events that are under way at once: they take another way in than batches.
+SINGLES = 8
 
 
 class Load:
@@ -51,19 +53,35 @@ class Load:
     async def _send_to(self, session: aiohttp.ClientSession, door: Proxy, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self._send(session, door, self._dice.randrange(1, 200))
+            await asyncio.gather(*(self._send_one(session, door) for _ in range(SINGLES)))
             # A steady trickle: faults are what is tried here, not speed.
             await asyncio.sleep(0.02)
 
     async def _send(self, session: aiohttp.ClientSession, door: Proxy, size: int) -> bool:
-        fresh = {f"{self._name}-{n}": n % 1_000 for n in range(self._next, self._next + size)}
-        self._next += size
+        fresh = self._fresh(size)
         known = self._dice.choices(self._names, k=size // 10) if self._names else []
         sent = fresh | {name: self.accepted[name] for name in known}
+        body = io.BytesIO(msgspec.json.encode([self._event(name, n) for name, n in sent.items()]))
+        return await self._post(session, door, body, fresh)
+
+    async def _send_one(self, session: aiohttp.ClientSession, door: Proxy) -> None:
+        fresh = self._fresh(1)
+        [(name, number)] = fresh.items()
+        await self._post(session, door, msgspec.json.encode(self._event(name, number)), fresh)
+
+    def _fresh(self, size: int) -> dict[str, int]:
+        fresh = {f"{self._name}-{n}": n % 1_000 for n in range(self._next, self._next + size)}
+        self._next += size
+        return fresh
+
+    async def _post(
+        self, session: aiohttp.ClientSession, door: Proxy, body: bytes | io.BytesIO, fresh: dict[str, int]
+    ) -> bool:
+        """Send what has these new events in it, and remember what the reply promises of them."""
         try:
             url = f"http://127.0.0.1:{door.port}/api/usage-events"
-            body = io.BytesIO(msgspec.json.encode([self._event(name, n) for name, n in sent.items()]))
             async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as reply:
-                is_accepted = reply.status == 202
+                is_accepted = reply.status in {201, 202}
                 self._note(reply)
                 await reply.read()
         except (aiohttp.ClientError, TimeoutError):

@@ -19,6 +19,7 @@ from yarl import URL
 from invoicer.run import Invoicer
 from meter.aggregate import Aggregator
 from meter.history import History
+from runtime.connection import Runner
 from runtime.settings import Settings
 from store import account as accounts
 from store.account import Principal
@@ -131,7 +132,7 @@ async def serving(
     settings = settings or Settings()
     await accounts.create_key(conn, account.account, client_id=CLIENT_ID, secret=SECRET, now=clock())
     http = app.make_app(settings=settings, pool=servers.pool, redis=servers.redis, clock=clock)
-    runner = web.AppRunner(http, auto_decompress=False, access_log=None)
+    runner = Runner(http, auto_decompress=False, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession() as session:

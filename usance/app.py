@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -48,11 +48,13 @@ from api.rate import Rates
 from api.usage_token import Tokens
 from invoicer import purchase, recalculate
 from meter import dead_letter as letters
-from meter import history, identity, ingest, position, stream
+from meter import history, identity, ingest, position, single, stream
 from meter.error import StreamUnavailable
 from meter.live import Live
 from meter.load import Loads
+from meter.single import Singles
 from runtime import telemetry
+from runtime.connection import SHORTCUT, Runner
 from runtime.errors import SettingsError
 from runtime.settings import Settings
 from store import db
@@ -63,6 +65,8 @@ log = structlog.get_logger(__name__)
 # The largest body that any route may ask for; each route has a smaller limit of its own where it can.
 BODY_BYTES_MAX = 8 * 1024 * 1024 + 1024
 READY_SECONDS_MAX = 2.0
+# A look-up that comes while others wait for Postgres should not wait for a new connection.
+CONNECTIONS_READY = 4
 
 REDIS: "web.AppKey[Redis]" = web.AppKey("redis")
 
@@ -80,12 +84,9 @@ def make_app(
     clock: wire.Clock = utc_now,
 ) -> web.Application:
     """The application, from connections that exist and outlive it."""
+    keys, rates = auth.Keys(pool), _rates(settings)
     app = web.Application(
-        middlewares=[
-            journal.keep,
-            status.answer_errors,
-            auth.authenticate(auth.Keys(pool), Tokens(pool), _rates(settings)),
-        ],
+        middlewares=[journal.keep, status.answer_errors, auth.authenticate(keys, Tokens(pool), rates)],
         client_max_size=BODY_BYTES_MAX,
     )
     app[wire.POOL] = pool
@@ -122,16 +123,26 @@ def make_app(
     )
     app.add_routes(_below_api(usage_stream.routes(streams)))
     app.add_routes(_below_api(backfill.routes(ends)))
-    taken = ingest.routes(
-        redis,
-        settings=settings,
-        clock=clock,
-        caller=wire.principal,
-        loads=Loads(pool, events_max=settings.backfill_events_max),
-        worker=settings.http_worker,
-    )
-    app.add_routes(_below_api(taken))
+    writer = ingest.Writer(redis, settings=settings)
+    loads = Loads(pool, events_max=settings.backfill_events_max)
+    app.add_routes(_below_api(ingest.routes(writer, clock=clock, caller=wire.principal, loads=loads)))
+    if not rates.is_on:
+        # Whoever counts requests sees all of them.
+        app[SHORTCUT] = _singles(writer, keys, clock).take
     return app
+
+
+def _singles(writer: ingest.Writer, keys: auth.Keys, clock: wire.Clock) -> Singles:
+    """Single events past the middlewares: what these do for them is done here, by the same functions."""
+    path = f"/api{single.PATH}"
+    return Singles(
+        writer.append,
+        path=path,
+        clock=clock,
+        sender=keys.sender,
+        refuse=partial(status.refuse, path=path),
+        keep=partial(journal.note, hdrs.METH_POST, path, path),
+    )
 
 
 async def _listening(live: Live, _: web.Application) -> AsyncIterator[None]:
@@ -154,18 +165,18 @@ async def _ends(pool: db.Pool, redis: Redis, streams: int) -> Mapping[str, str]:
 
 
 def _rates(settings: Settings) -> Rates:
-    return Rates(ingest=settings.rate_limit_ingest, api=settings.rate_limit_api, workers=settings.http_workers)
+    return Rates(ingest=settings.rate_limit_ingest, api=settings.rate_limit_api, workers=settings.http_workers or 1)
 
 
 async def serve_http(
     settings: Settings, stop: asyncio.Event, *, on_listening: Callable[[str], None] | None = None
 ) -> None:
     """Answer requests until `stop`. `on_listening` is told the URL once the first request could come."""
-    async with connected(settings) as servers:
+    async with connected(settings, ready=CONNECTIONS_READY) as servers:
         await check_promises(settings, servers.redis)
         app = make_app(settings=settings, pool=servers.pool, redis=servers.redis)
         # Bodies are inflated by whoever reads them: aiohttp's own way accepts truncated ones.
-        runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=settings.stop_seconds)
+        runner = Runner(app, auto_decompress=False, access_log=None, shutdown_timeout=settings.stop_seconds)
         await runner.setup()
         try:
             url = await _listen(runner, settings)
@@ -185,7 +196,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
         site = web.SockSite(runner, socket.socket(fileno=settings.listen_fd))
     else:
         # Several workers of one port: the kernel spreads connections over them.
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=settings.http_workers > 1)
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=(settings.http_workers or 1) > 1)
     try:
         await site.start()
     except OSError as exc:

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 _AGGREGATE_IDLE_SECONDS = 0.03
 # A transaction costs as much as counting so many events, so fewer wait for company, for as long as the idle time.
 _AGGREGATE_FULL = 2_000
+# Where so many were counted in one go, 10,000 come in a second: these wait longer, for as many as make a full one.
+_AGGREGATE_BUSY, _AGGREGATE_BUSY_SECONDS = 300, 0.1
 _BACKFILL_IDLE_SECONDS = 0.5
 _HISTORY_IDLE_SECONDS = 0.5
 _INVOICE_IDLE_SECONDS = 1.0
@@ -59,7 +61,7 @@ async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
                 (
                     "aggregate",
                     aggregator.step,
-                    _AGGREGATE_IDLE_SECONDS,
+                    _aggregate_idle_seconds,
                     min(_AGGREGATE_FULL, settings.batch_events_max),
                 ),
                 ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS, 1),
@@ -68,6 +70,10 @@ async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
             ):
                 served = process.serve(step, stop, name=name, idle_seconds=idle_seconds, full=full)
                 loops.create_task(served, name=name)
+
+
+def _aggregate_idle_seconds(counted: int) -> float:
+    return _AGGREGATE_IDLE_SECONDS if counted < _AGGREGATE_BUSY else _AGGREGATE_BUSY_SECONDS
 
 
 async def invoice(settings: Settings, stop: asyncio.Event) -> None:
@@ -87,11 +93,12 @@ async def invoice_once(settings: Settings, *, now: datetime) -> int:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Servers]:
-    """Connections, after a look at the schema; closed at the end."""
+async def connected(settings: Settings, *, ready: int = 1) -> AsyncIterator[Servers]:
+    """Connections, after a look at the schema; closed at the end. `ready`: how many to Postgres are opened at once."""
     if settings.database_url is None or settings.redis_url is None:
         raise SettingsError("no servers: set USANCE_DATABASE_URL and USANCE_REDIS_URL, or start `usance up` first")
-    pool = await db.connect_pool(settings.database_url, max_size=settings.database_connections_max)
+    most = settings.database_connections_max
+    pool = await db.connect_pool(settings.database_url, min_size=min(ready, most), max_size=most)
     redis = stream.connect(settings.redis_url)
     try:
         async with pool.acquire() as conn:

@@ -6,9 +6,8 @@
     serve, aggregate, invoice                each a process of its own, started again when it ends
     say where                                once requests are answered
 
-The port's socket is made here and inherited by the HTTP processes: it survives their restarts, connections wait in it
-meanwhile, and port 0 is known before they start. Stopping goes the other way round: first no more requests, then the
-loops finish their batch, then Valkey, last Postgres.
+The sockets of the port are made here and inherited, one by each HTTP process (runtime/port.py). Stopping goes the other
+way round: first no more requests, then the loops finish their batch, then Valkey, last Postgres.
 
 A supervisor that is killed takes everything with it: the kernel sends each child its stop signal.
 """
@@ -20,7 +19,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,7 +28,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from runtime import child, embedded, folder, process, server
+from runtime import child, embedded, folder, port, process, server
 from runtime.child import EXIT_CANNOT_START, Child
 from runtime.errors import StartError
 from runtime.folder import Endpoints
@@ -52,7 +51,6 @@ _READY_SECONDS_MAX = 30.0
 _ANSWER_SECONDS_MAX = 10.0
 _POLL_SECONDS = 0.02
 _TEND_SECONDS = 0.1
-_BACKLOG = 1024
 
 
 class _StopAsked(Exception):
@@ -62,9 +60,9 @@ class _StopAsked(Exception):
 async def up(settings: Settings, stop: asyncio.Event, *, say: Say) -> None:
     """Start everything, watch it until `stop`, stop everything."""
     data_dir = folder.prepare(settings.data_dir)
-    with folder.hold(data_dir), _listening(settings) as listening, contextlib.suppress(_StopAsked):
+    with folder.hold(data_dir), port.listening(settings) as listening, contextlib.suppress(_StopAsked):
         settings = msgspec.structs.replace(
-            settings, data_dir=data_dir, listen_fd=listening.fileno(), metrics_dir=_emptied(data_dir / "run/metrics")
+            settings, data_dir=data_dir, http_workers=len(listening), metrics_dir=_emptied(data_dir / "run/metrics")
         )
         servers: list[Server] = []
         try:
@@ -77,11 +75,11 @@ async def up(settings: Settings, stop: asyncio.Event, *, say: Say) -> None:
 
 
 async def _run(
-    settings: Settings, stop: asyncio.Event, *, listening: socket.socket, servers: Sequence[Server], say: Say
+    settings: Settings, stop: asyncio.Event, *, listening: Sequence[socket.socket], servers: Sequence[Server], say: Say
 ) -> None:
-    http, loops = _children(settings)
+    http, loops = _children(settings, listening)
     watched = [*(Child(one.plan.name, one.launch, running=one.process) for one in servers), *http, *loops]
-    url = _url(listening)
+    url = port.url(listening[0])
     try:
         for one in (*http, *loops):
             one.start()
@@ -92,30 +90,10 @@ async def _run(
             _tend(watched)
             await process.wait_for_any(stop, seconds=_TEND_SECONDS)
     finally:
-        listening.close()
+        for door in listening:
+            door.close()
         for group in (http, loops):
             await _stop_children(group, seconds=settings.stop_seconds + _KILL_SECONDS)
-
-
-@contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
-    except OSError as exc:
-        raise StartError(
-            f"cannot listen on {settings.host} port {settings.port}: {os.strerror(exc.errno or 0)}; "
-            "choose another with --port (0 takes any free one) or --host"
-        ) from exc
-    with listening:
-        yield listening
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    # What listens on every address is reached at the machine's own.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _emptied(path: Path) -> Path:
@@ -185,16 +163,18 @@ async def _migrate(settings: Settings, stop: asyncio.Event) -> None:
         raise StartError("the database could not be migrated; the reason stands above")
 
 
-def _children(settings: Settings) -> tuple[list[Child], list[Child]]:
+def _children(settings: Settings, listening: Sequence[socket.socket]) -> tuple[list[Child], list[Child]]:
     """The HTTP processes and the loops."""
-    keep = [settings.listen_fd] if settings.listen_fd is not None else []
 
-    def python(name: str, command: str, *, worker: int = 0) -> Child:
-        own = msgspec.structs.replace(settings, http_worker=worker)
-        launch = child.launch_python([command], environment=own.environment(process=name), keep=keep)
+    def python(name: str, command: str, *, keep: Sequence[int] = (), **own: int) -> Child:
+        environment = msgspec.structs.replace(settings, **own).environment(process=name)
+        launch = child.launch_python([command], environment=environment, keep=keep)
         return Child(name, launch, final_exit_code=EXIT_CANNOT_START)
 
-    http = [python(f"serve-{number}", "serve", worker=number) for number in range(settings.http_workers)]
+    http = [
+        python(f"serve-{number}", "serve", keep=[fd], http_worker=number, listen_fd=fd)
+        for number, fd in enumerate(one.fileno() for one in listening)
+    ]
     return http, [python("aggregate", "aggregate"), python("invoice", "invoice")]
 
 

@@ -130,3 +130,54 @@ async def test_a_revoked_key_stops_working_when_it_is_looked_up_again(
 
     with pytest.raises(error.Unauthenticated):
         await keys.principal(client_id=CLIENT_ID, secret=SECRET)
+
+
+async def test_a_header_that_opened_is_known_for_as_long_as_its_key(
+    pool: Pool, conn: Connection, account: Principal, clock: Clock
+) -> None:
+    await accounts.create_key(conn, account.account, client_id=CLIENT_ID, secret=SECRET, now=clock())
+    header, seconds = basic(f"{CLIENT_ID}:{SECRET}"), Monotonic()
+    keys = Keys(pool, monotonic=seconds)
+    assert keys.sender(header) is None
+
+    async def open_() -> None:
+        keys.remember(header, await keys.principal(client_id=CLIENT_ID, secret=SECRET))
+
+    await open_()
+    assert keys.sender(header) == await keys.principal(client_id=CLIENT_ID, secret=SECRET)
+    assert keys.sender(basic(f"{CLIENT_ID}:another")) is None
+    seconds.seconds += FRESH_SECONDS
+    assert keys.sender(header) is None
+    await open_()
+    assert keys.sender(header) is not None
+
+
+async def test_a_header_is_forgotten_with_its_key(
+    pool: Pool, conn: Connection, account: Principal, clock: Clock
+) -> None:
+    await accounts.create_key(conn, account.account, client_id=CLIENT_ID, secret=SECRET, now=clock())
+    header, seconds = basic(f"{CLIENT_ID}:{SECRET}"), Monotonic()
+    keys = Keys(pool, monotonic=seconds)
+    keys.remember(header, await keys.principal(client_id=CLIENT_ID, secret=SECRET))
+
+    await conn.execute("update api_key set revoked_at = now()")
+    seconds.seconds += FRESH_SECONDS
+    with pytest.raises(error.Unauthenticated):
+        await keys.principal(client_id=CLIENT_ID, secret="wrong")
+
+    assert keys.sender(header) is None
+
+
+async def test_a_header_is_not_remembered_for_a_key_that_was_read_anew(
+    pool: Pool, conn: Connection, account: Principal, clock: Clock
+) -> None:
+    await accounts.create_key(conn, account.account, client_id=CLIENT_ID, secret=SECRET, now=clock())
+    header, seconds = basic(f"{CLIENT_ID}:{SECRET}"), Monotonic()
+    keys = Keys(pool, monotonic=seconds)
+    before = await keys.principal(client_id=CLIENT_ID, secret=SECRET)
+    seconds.seconds += FRESH_SECONDS
+    await keys.principal(client_id=CLIENT_ID, secret=SECRET)
+
+    keys.remember(header, before)
+
+    assert keys.sender(header) is None

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from meter import entry, event, identity, properties
+from meter import entry, event, identity, ingest, properties
 from store.account import Principal
 from store.db import Connection, Pool
 from tests.server import Reply, Server
@@ -95,6 +95,19 @@ async def test_good_events_of_a_batch_are_kept_although_others_are_bad(api: Serv
     ]
     assert all(one["message"] for one in reply.body["rejected"])
     assert await stored(redis) == [0, 3]
+
+
+async def test_a_batch_of_several_turns_keeps_order_and_indices(api: Server, redis: Redis) -> None:
+    events = [called(str(n), n=n) for n in range(2 * ingest.TURN_EVENTS + 1)]
+    place = ingest.TURN_EVENTS + 1
+    events[place] |= {"eventTimestamp": "yesterday"}
+
+    first, second = await asyncio.gather(api.post("/usage-events", events), api.post("/usage-events", events))
+
+    assert [first.body["accepted"], second.body["accepted"]] == [2 * ingest.TURN_EVENTS] * 2
+    assert [one["index"] for one in first.body["rejected"]] == [place]
+    wanted = [n for n in range(len(events)) if n != place]
+    assert await stored(redis) == wanted * 2
 
 
 async def test_an_event_of_a_batch_may_even_be_broken_text(api: Server, redis: Redis) -> None:

@@ -1,11 +1,13 @@
 """The embedded servers: real ones, started, stopped, killed and started again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
@@ -57,6 +59,15 @@ async def test_postgres_keeps_its_rows(tmp_path: Path) -> None:
     server.stop()
 
     assert row == "SELECT 1"
+
+
+@pytest.mark.parametrize(("free", "log"), [(8, 4), (40, 10), (500, 16)])
+def test_the_log_takes_a_part_of_the_free_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, log: int
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free * 2**30))
+
+    assert f"max_wal_size={log}GB" in embedded.plan_postgres(tmp_path, durable=False).arguments
 
 
 def test_valkey_keeps_its_entries_after_a_kill(tmp_path: Path, started: Callable[[Server], Server]) -> None:

@@ -50,6 +50,19 @@ async def test_an_idle_loop_looks_again_after_a_while(stop: asyncio.Event) -> No
         await process.serve(script(0, 0, 0, stop=stop), stop, name="test", idle_seconds=0.001)
 
 
+async def test_the_pause_may_follow_from_what_was_done(stop: asyncio.Event) -> None:
+    seen: list[int] = []
+
+    def seconds(done: int) -> float:
+        seen.append(done)
+        return 0.001
+
+    async with asyncio.timeout(5):
+        await process.serve(script(1, 7, 5, 0, stop=stop), stop, name="test", idle_seconds=seconds, full=6)
+
+    assert seen == [1, 5, 0]
+
+
 async def test_a_wake_up_ends_the_pause_once(stop: asyncio.Event) -> None:
     wake = asyncio.Event()
     wake.set()

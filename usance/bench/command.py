@@ -34,7 +34,7 @@ def bench_ingest(  # noqa: PLR0913 - options of a command line
     ] = None,
     seconds: Annotated[float, typer.Option(help="How long a point lasts.", min=0.5)] = 5.0,
     hold: Annotated[float, typer.Option(help="How long the best point is held; 0 holds none.", min=0)] = 60.0,
-    workers: Annotated[int, typer.Option(help="HTTP processes.", min=1)] = 1,
+    workers: Annotated[int | None, typer.Option(help="HTTP processes.", min=1, show_default="as `up`")] = None,
     random_ids: Annotated[bool, typer.Option("--random-ids", help="Ids in no order, instead of UUIDv7.")] = False,
     backlog: Annotated[int, typer.Option(help="Accepted events that may wait; then no more is sent.", min=1)] = 60_000,
     limits: Annotated[bool, typer.Option(help="What the parts can do alone, measured beside it.")] = True,

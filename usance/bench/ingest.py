@@ -54,7 +54,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     sweep: Sweep = SWEEP
     seconds: float = 5.0
     hold_seconds: float = 60.0
-    http_workers: int = 1
+    http_workers: int | None = None
     ids: Ids = "ordered"
     backlog_events_max: int = 60_000
     is_quick: bool = False

@@ -1,6 +1,6 @@
 """The installation that is measured: `usance up` in a temporary folder, with the settings that everybody gets.
 
-    with Installation(http_workers=1) as running:
+    with Installation() as running:
         running.endpoints, running.target()         where it answers
         running.parts()                             its processes by name
         await installation.describe(running)        the two metrics that count what traffic.py sends
@@ -62,7 +62,7 @@ class Installation:
 
     endpoints: Endpoints
 
-    def __init__(self, *, http_workers: int = 1, keeps: bool = False) -> None:
+    def __init__(self, *, http_workers: int | None = None, keeps: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="usance-bench-"))
         self.secret = secrets.token_urlsafe(24)
         self._keeps = keeps
