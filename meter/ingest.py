@@ -122,13 +122,15 @@ class _Ingest:
             block = await _block(letter.wires, self._turns, account=principal.account, received_at=received_at)
             if block is not None:
                 position = await self._send(block)
-                return _counted(len(block), entry.duplicates(block.split_keys, block.digests), position, [])
+                body = counted(len(block), entry.duplicates(block.split_keys, block.digests), position, [])
+                return _reply(body, status=202, position=position)
             events, problems, rejected = await _read(letter, self._turns, received_at=received_at)
             if not events:
                 raise NothingAccepted(problems)
             position = await self._append(events, received_at, principal, into)
             duplicates = entry.duplicates([one.key for one in events], [one.digest for one in events])
-            return _counted(len(events), duplicates, position, rejected)
+            body = counted(len(events), duplicates, position, rejected)
+            return _reply(body, status=202, position=position)
 
     async def post_cloud(self, request: web.Request) -> web.Response:
         """CloudEvents for clients that know 204, and problems."""
@@ -245,9 +247,11 @@ async def _block(wires: Sequence[Wire], turns: Turns, *, account: int, received_
     return entry.merged(blocks) if blocks else None
 
 
-def _counted(accepted: int, duplicates: int, position: str, rejected: Sequence[Rejection]) -> web.Response:
-    body = {"accepted": accepted, "duplicates": duplicates, "position": position or None, "rejected": rejected}
-    return _reply(_ENCODER.encode(body), status=202, position=position)
+def counted(accepted: int, duplicates: int, position: str, rejected: Sequence[Rejection]) -> bytes:
+    """What became of a batch."""
+    return _ENCODER.encode(
+        {"accepted": accepted, "duplicates": duplicates, "position": position or None, "rejected": rejected}
+    )
 
 
 class _RefusalsCounted:

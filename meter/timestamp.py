@@ -61,29 +61,31 @@ def read(text: str, received_at: int) -> int:
 
 
 def read_all(texts: Sequence[str], received_at: int) -> list[int] | None:
-    """Timestamps in UTC of one length, as a program writes them: second, point, the same number of digits, Z."""
+    """Timestamps in UTC of one length, as a program writes them: a second, maybe a point and digits, Z."""
     size = len(texts[0])
-    digits = size - _FRACTION - 1
     joined = "".join(texts)
     # The lengths as well: two texts of other lengths may look like two of this one when they are put together.
-    if not 1 <= digits <= 6 or {*map(len, texts)} != {size} or not joined.isascii():
+    if not _FRACTION <= size <= _FRACTION + 7 or {*map(len, texts)} != {size} or not joined.isascii():
         return None
-    points, zones = joined[_FRACTION - 1 :: size], joined[size - 1 :: size]
-    if points.strip(".") or zones.strip("Z") or not _has_digits(joined, size):
+    if joined[size - 1 :: size].strip("Z") or not _has_fraction(joined, size):
         return None
     if any(text not in _SECONDS and _parse(f"{text}Z") is None for text in {text[: _FRACTION - 1] for text in texts}):
         return None
-    seconds, scale = _SECONDS, _SCALES[digits]
+    seconds, scale = _SECONDS, _SCALES[max(size - _FRACTION - 1, 0)]
     try:
-        found = [seconds[text[:19]] + int(text[20:-1]) * scale for text in texts]
+        found = [seconds[text[:19]] + int(text[20:-1] or 0) * scale for text in texts]
     except KeyError:
         # More seconds in one request than are remembered.
         return None
     return found if min(found) >= _MIN and max(found) <= min(_MAX, received_at + _AHEAD_MICROSECONDS) else None
 
 
-def _has_digits(joined: str, size: int) -> bool:
-    return all(joined[place::size].isdecimal() for place in range(_FRACTION, size - 1))
+def _has_fraction(joined: str, size: int) -> bool:
+    """Whether behind the second of each text there is nothing but Z, or a point and at least one digit as well."""
+    if size == _FRACTION:
+        return True
+    is_dotted = size > _FRACTION + 1 and not joined[_FRACTION - 1 :: size].strip(".")
+    return is_dotted and all(joined[place::size].isdecimal() for place in range(_FRACTION, size - 1))
 
 
 def _parse(text: str) -> int | None:

@@ -2,6 +2,7 @@
 
     turns = Turns(room=...)
     await turns.take(size)      returns in a turn that has room for work of this size
+    turns.enter(size)           whether this turn has room for it; if it has, it is taken
 
 A loop runs everything that is ready before it looks what has come meanwhile. Sixteen bodies that arrive together are
 sixteen pieces of work in one turn, and a look-up whose every statement ends in a turn like that takes as many times
@@ -27,12 +28,18 @@ class Turns:
 
     async def take(self, size: int) -> None:
         """Wait for a turn that has room; at once if this one does."""
-        if not self._waiting and self._fits(size):
-            self._use(size)
+        if self.enter(size):
             return
         admitted = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(size, admitted))
         await admitted
+
+    def enter(self, size: int) -> bool:
+        """Take this turn if it has room and nobody waits for one."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._use(size)
+        return True
 
     def _fits(self, size: int) -> bool:
         return self._used == 0 or self._used + size <= self._room

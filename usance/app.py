@@ -48,11 +48,11 @@ from api.rate import Rates
 from api.usage_token import Tokens
 from invoicer import purchase, recalculate
 from meter import dead_letter as letters
-from meter import history, identity, ingest, position, single, stream
+from meter import history, identity, ingest, position, shortcut, stream
 from meter.error import StreamUnavailable
 from meter.live import Live
 from meter.load import Loads
-from meter.single import Singles
+from meter.shortcut import Shortcut
 from runtime import telemetry
 from runtime.connection import SHORTCUT, Runner
 from runtime.errors import SettingsError
@@ -128,14 +128,14 @@ def make_app(
     app.add_routes(_below_api(ingest.routes(writer, clock=clock, caller=wire.principal, loads=loads)))
     if not rates.is_on:
         # Whoever counts requests sees all of them.
-        app[SHORTCUT] = _singles(writer, keys, clock).take
+        app[SHORTCUT] = _shortcut(writer, keys, clock).take
     return app
 
 
-def _singles(writer: ingest.Writer, keys: auth.Keys, clock: wire.Clock) -> Singles:
-    """Single events past the middlewares: what these do for them is done here, by the same functions."""
-    path = f"/api{single.PATH}"
-    return Singles(
+def _shortcut(writer: ingest.Writer, keys: auth.Keys, clock: wire.Clock) -> Shortcut:
+    """Events past the middlewares: what these do for them is done here, by the same functions."""
+    path = f"/api{shortcut.PATH}"
+    return Shortcut(
         writer.append,
         path=path,
         clock=clock,

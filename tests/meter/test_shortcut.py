@@ -1,4 +1,4 @@
-"""Single events that wait together: bounded, and answered whatever happens."""
+"""Events that wait for the stream: bounded, and answered whatever happens."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,8 +12,8 @@ from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from meter import entry, single
-from meter.single import Singles
+from meter import entry, shortcut
+from meter.shortcut import Shortcut
 from store.account import Principal
 
 NOW = datetime(2025, 3, 10, 12, tzinfo=UTC)
@@ -47,7 +47,7 @@ def stream() -> Stream:
 @pytest.fixture
 def send(stream: Stream) -> Callable[..., Awaitable[list[bytes]]]:
     """Send events at once; the statuses of the replies, empty where the long way has to answer."""
-    singles = Singles(
+    way = Shortcut(
         stream.append,
         path="/events",
         clock=lambda: NOW,
@@ -59,7 +59,7 @@ def send(stream: Stream) -> Callable[..., Awaitable[list[bytes]]]:
     async def send(count: int, *, senders: tuple[str, ...] = ("one",)) -> list[bytes]:
         replies = [asyncio.get_running_loop().create_future() for _ in range(count)]
         for number, reply in enumerate(replies):
-            if not singles.take(message(senders[number % len(senders)]), BODY, reply.set_result):
+            if not way.take(message(senders[number % len(senders)]), BODY, reply.set_result):
                 reply.set_result(b"")
         return [whole[9:12] for whole in await asyncio.gather(*replies)]
 
@@ -85,7 +85,7 @@ def message(sender: str) -> RawRequestMessage:
 async def test_an_append_holds_a_bounded_number(
     send: Callable[..., Awaitable[list[bytes]]], stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single, "TOGETHER_MAX", 4)
+    monkeypatch.setattr(shortcut, "TOGETHER_MAX", 4)
 
     assert await send(10) == [b"201"] * 10
     assert [len(block) for block in stream.blocks] == [4, 4, 2]
@@ -94,7 +94,7 @@ async def test_an_append_holds_a_bounded_number(
 async def test_those_who_wait_are_bounded_too(
     send: Callable[..., Awaitable[list[bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single, "WAITING_MAX", 3)
+    monkeypatch.setattr(shortcut, "WAITING_MAX", 3)
 
     assert await send(5) == [b"201"] * 3 + [b""] * 2
     assert await send(1) == [b"201"]
@@ -108,7 +108,7 @@ async def test_each_account_has_a_block(send: Callable[..., Awaitable[list[bytes
 async def test_everybody_is_answered_when_something_unforeseen_happens(
     send: Callable[..., Awaitable[list[bytes]]], stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single, "TOGETHER_MAX", 2)
+    monkeypatch.setattr(shortcut, "TOGETHER_MAX", 2)
     stream.failure = ZeroDivisionError()
 
     assert await send(5) == [b"503"] * 5
