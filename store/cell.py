@@ -9,10 +9,9 @@ itself: an array costs ten times as much for each of its elements. Either way ro
 keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from io import BytesIO
 from struct import Struct
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -147,6 +146,13 @@ async def _stage(conn: Connection, cells: Cells, changed: Sequence[Key], zones: 
     await conn.execute(STAGE)
     # A transaction may merge more than once: an entry counted event by event, a backfill piece by piece.
     await conn.execute(_UNSTAGE)
+    # No file: asyncpg makes a class for each one that it reads, and classes stay until somebody looks for cycles.
+    pieces = _pieces(cells, changed, zones)
+    await conn.copy_to_table("cell_difference", source=pieces, columns=_STAGED, schema_name="pg_temp", format="binary")
+
+
+async def _pieces(cells: Cells, changed: Sequence[Key], zones: Mapping[int, ZoneInfo]) -> AsyncIterator[bytes]:
+    """The COPY, in one piece."""
     days = {
         (account, slot): bucket.day_of(slot, zones[account]).toordinal() - _EPOCH
         for account, slot in {(key[0], key[3]) for key in changed}
@@ -159,8 +165,7 @@ async def _stage(conn: Connection, cells: Cells, changed: Sequence[Key], zones: 
         rows.append(_CELL(8, 4, account, 4, metric, 4, alias, 4, slot, 4, day, 4, group, 8, events))
         rows.append(copy.NULL if total is None else _text(total))
     rows.append(copy.END)
-    whole = BytesIO(b"".join(rows))
-    await conn.copy_to_table("cell_difference", source=whole, columns=_STAGED, schema_name="pg_temp", format="binary")
+    yield b"".join(rows)
 
 
 def _text(total: Sum) -> bytes:
