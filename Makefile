@@ -34,7 +34,8 @@ quick: install-dev
 oracle: install-dev
 	USANCE_ORACLE_CONTRACTS=$(CONTRACTS) $(BIN)/pytest -n $(WORKERS) -q tests/oracle $(ARGS)
 
-# Thirty rounds of each fault, minutes of silence, ten million events: about two hours on two busy cores.
+# Thirty rounds of each fault, minutes of silence, ten million events: an hour at most on two busy cores. Most of it is
+# waiting, so six tests run at once, each on servers of its own; loadgroup hands them out one by one.
 chaos: install-dev
 	$(BIN)/pytest -n 6 --dist loadgroup --no-loadscope-reorder -q tests/flow tests/meter/test_interleaving.py --chaos $(ARGS)
 

@@ -2,7 +2,8 @@
 
 Memory is looked at when everything that was sent is counted, many times over. After a warm-up (code, caches and
 connections come in) the last third of the looks must not be above the first. Neighbours may come and go: PSS is
-reported, and judged without the code that is shared with them.
+reported, and judged without the code that is shared with them. How much an aggregator reads at once depends on how much
+waits, and so on everybody's speed: batches are small here, so that they are full and a leak is not lost among them.
 """
 
 import asyncio
@@ -50,6 +51,7 @@ SHORT = Plan(events=100_000, batch=100, growth=0.03)
 def shape() -> Shape:
     settings = {
         "USANCE_STREAM_BYTES_MAX": str(STREAM_BYTES_MAX),
+        "USANCE_BATCH_EVENTS_MAX": "20000",
         "USANCE_LOG_LEVEL": "error",
         # What it remembers has a bound that the short form would not reach.
         "USANCE_RECENT_IDS": "5000",
