@@ -70,7 +70,6 @@ def public_id(key_: bytes) -> UUID:
 def digest(alias: str, event_type: str, timestamp: int | None, properties: bytes) -> int:
     """The content as a signed 64-bit number. Without a timestamp of the sender's, a plain retry is the same event."""
     # Neither alias nor type can contain a zero, so the parts cannot run into each other.
-    # Neither alias nor type can contain a zero, so the parts cannot run into each other.
     content = f"{alias}\0{event_type}\0{'' if timestamp is None else timestamp}\0".encode() + properties
     # No cryptographic hash: it only tells apart what one sender says of one id, and costs a fifth. 0 is a cancellation.
     return xxh3_64_intdigest(content) - _HALF or 1

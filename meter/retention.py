@@ -33,6 +33,9 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
 
 async def trim(redis: Redis, name: str, *, position: str, retention: Retention, now: datetime) -> int:
     """Drop counted entries that need not stay; answers how many went. `position` is committed."""
+    if not await stream.has(redis, name, position):
+        # Another stream than was counted: nothing in it is known to be counted, however old its ids are.
+        return 0
     old = int((now - timedelta(seconds=retention.seconds)).timestamp() * 1000)
     before = min(position, f"{old}-0", key=stream_position.order)
     entries, used = await stream.size(redis, name)

@@ -184,8 +184,12 @@ class Shortcut:
             self._answer(one, response.status, whole)
 
     def _answer(self, asked: _Asked, status: int, whole: bytes) -> None:
-        asked.answer(whole)
-        self._keep(status, time.perf_counter() - asked.started)
+        try:
+            asked.answer(whole)
+            self._keep(status, time.perf_counter() - asked.started)
+        except Exception:
+            # Others wait for theirs.
+            log.exception("answer failed", action="answer")
 
 
 def _head(status: int, position: str) -> bytes:

@@ -246,9 +246,13 @@ async def holds(redis: Redis, name: str, position: str) -> bool:
     One that does not exist holds nothing that is not counted.
     """
     client: _Reply = redis
-    if position == START or await client.xrange(name, position, position):
-        return True
-    return not await client.exists(name)
+    return position == START or await has(redis, name, position) or not await client.exists(name)
+
+
+async def has(redis: Redis, name: str, entry_id: str) -> bool:
+    """Whether an entry is there."""
+    client: _Reply = redis
+    return bool(await client.xrange(name, entry_id, entry_id))
 
 
 async def overtake(redis: Redis, name: str, position: str) -> None:

@@ -118,7 +118,7 @@ class _Connection(web.RequestHandler):
         self._request_in_progress = False
         if self.transport is not None:
             self.transport.write(whole)
-        if self._handler_waiter is not None:
+        if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
         elif self._messages:
             self._wake()

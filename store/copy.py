@@ -13,7 +13,7 @@ Many rows of one width are written column by column, at a fifth of the cost: fir
 import sys
 from array import array
 from collections.abc import Iterable
-from struct import Struct, unpack
+from struct import Struct, iter_unpack
 from typing import Final, Literal
 
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -54,4 +54,4 @@ def put(rows: bytearray, column: bytes, *, width: int, size: int, at: int, skip:
 
 def split(rows: bytes | bytearray, size: int) -> tuple[bytes, ...]:
     """Rows of `size` bytes, apart."""
-    return unpack(f"{size}s" * (len(rows) // size), rows)
+    return tuple([row for (row,) in iter_unpack(f"{size}s", rows)])

@@ -53,7 +53,7 @@ from meter.error import StreamUnavailable
 from meter.live import Live
 from meter.load import Loads
 from meter.shortcut import Shortcut
-from runtime import telemetry
+from runtime import process, telemetry
 from runtime.connection import SHORTCUT, Runner
 from runtime.errors import SettingsError
 from runtime.settings import Settings
@@ -183,7 +183,8 @@ async def serve_http(
             log.info("listening", action="serve", url=url)
             if on_listening is not None:
                 on_listening(url)
-            await stop.wait()
+            # Connections that the kernel gives to a process that hangs wait for ever.
+            await process.watch(stop)
         finally:
             await runner.cleanup()
     log.info("stopped", action="serve")

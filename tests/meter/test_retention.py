@@ -47,6 +47,15 @@ async def test_entries_that_are_not_counted_stay_whatever_their_age(redis: Redis
     assert await left(redis) == ids[1:]
 
 
+async def test_another_stream_than_was_counted_loses_nothing(redis: Redis) -> None:
+    ids = await fill(redis, 300, 240, 180)
+    elsewhere = f"{int(NOW.timestamp() * 1000)}-0"
+
+    await retention.trim(redis, NAME, position=elsewhere, retention=keeping(seconds=3_600, entries_max=1), now=NOW)
+
+    assert await left(redis) == ids
+
+
 @pytest.mark.parametrize("limits", [{"entries_max": 3}, {"bytes_max": 10_000}])
 async def test_beyond_a_size_the_older_half_of_what_is_counted_goes(redis: Redis, limits: dict[str, int]) -> None:
     ids = await fill(redis, 100, 80, 60, 40, 20, 0)

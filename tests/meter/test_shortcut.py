@@ -115,3 +115,22 @@ async def test_everybody_is_answered_when_something_unforeseen_happens(
 
     stream.failure = None
     assert await send(1) == [b"201"]
+
+
+async def test_an_answer_that_cannot_be_given_keeps_nobody_from_theirs(stream: Stream) -> None:
+    kept: list[int] = []
+    way = Shortcut(
+        stream.append,
+        path="/events",
+        clock=lambda: NOW,
+        sender=SENDERS.get,
+        refuse=lambda exc: web.Response(status=503, text=exc.code),
+        keep=lambda status, _seconds: kept.append(status),
+    )
+    answered = asyncio.get_running_loop().create_future()
+
+    assert way.take(message("one"), BODY, lambda _: kept.pop())
+    assert way.take(message("one"), BODY, answered.set_result)
+
+    assert (await answered)[9:12] == b"201"
+    assert stream.blocks[0].account == 1
