@@ -52,6 +52,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     digests: list[int]
     # The last place of each identity.
     last_places: dict[bytes, int]
+    # Each identity once, sorted. Here and not where it is needed, as batches are made while Postgres works.
+    sorted_identities: list[bytes]
 
     @property
     def last(self) -> tuple[int, int]:
@@ -89,6 +91,7 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
             account = event_key.identity(block.account, b"")
             identities.extend([account + key for key in block.split_keys])
             digests.extend(block.digests)
+    last_places = dict(zip(identities, range(len(identities)), strict=True))
     return Batch(
         end=entries[-1][0],
         entries=len(entries),
@@ -96,7 +99,8 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
         events=len(digests),
         identities=identities,
         digests=digests,
-        last_places=dict(zip(identities, range(len(identities)), strict=True)),
+        last_places=last_places,
+        sorted_identities=sorted(last_places),
     )
 
 
@@ -126,11 +130,13 @@ def _part(whole: Batch, start: int, stop: int) -> Batch:
                     untimed=frozenset(place - first for place in placed.untimed if first <= place < last),
                 )
             )
+    last_places = dict(zip(whole.identities[start:stop], range(stop - start), strict=True))
     return msgspec.structs.replace(
         whole,
         blocks=blocks,
         events=stop - start,
         identities=whole.identities[start:stop],
         digests=whole.digests[start:stop],
-        last_places=dict(zip(whole.identities[start:stop], range(stop - start), strict=True)),
+        last_places=last_places,
+        sorted_identities=sorted(last_places),
     )

@@ -304,7 +304,7 @@ def _claims(batch: Batch, ids: Mapping[bytes, _Id], *, first_no: int) -> Claims:
         for identity, one in ids.items()
         if one.walk.standing is not None
     }
-    identities = sorted(batch.last_places)
+    identities = batch.sorted_identities
     places = list(map(batch.last_places.__getitem__, identities))
     if stands:
         places = [stands.get(identity, place) for identity, place in zip(identities, places, strict=True)]

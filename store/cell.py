@@ -26,6 +26,7 @@ Key: TypeAlias = tuple[int, int, int, int, Any]
 Cells: TypeAlias = Mapping[Key, list[Any]]
 
 _FEW = 500
+_ROWS_AT_ONCE = 1_000
 
 # Adds to quarter hours, by the primary key; only columns outside of it change, so updates stay on their page.
 _MERGE_SLOTS = """
@@ -152,20 +153,22 @@ async def _stage(conn: Connection, cells: Cells, changed: Sequence[Key], zones: 
 
 
 async def _pieces(cells: Cells, changed: Sequence[Key], zones: Mapping[int, ZoneInfo]) -> AsyncIterator[bytes]:
-    """The COPY, in one piece."""
+    """The COPY in pieces: Postgres reads one while the next is made."""
     days = {
         (account, slot): bucket.day_of(slot, zones[account]).toordinal() - _EPOCH
         for account, slot in {(key[0], key[3]) for key in changed}
     }
     rows = [copy.HEAD]
-    for key in changed:
+    for place, key in enumerate(changed, 1):
         account, metric, alias, slot, group = key
         events, total = cells[key]
         day = days[account, slot]
         rows.append(_CELL(8, 4, account, 4, metric, 4, alias, 4, slot, 4, day, 4, group, 8, events))
         rows.append(copy.NULL if total is None else _text(total))
-    rows.append(copy.END)
-    yield b"".join(rows)
+        if place % _ROWS_AT_ONCE == 0:
+            yield b"".join(rows)
+            rows = []
+    yield b"".join([*rows, copy.END])
 
 
 def _text(total: Sum) -> bytes:
