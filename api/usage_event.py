@@ -18,7 +18,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from api import error, instant, page, trace, wire
-from store import dead_letter, usage_event
+from store import dead_letter, usage_alias, usage_event
 from store.account import Principal
 from store.error import RawEventDropped
 from store.usage_event import Edge, EventListing, EventPage, Filter, Sort, StoredEvent
@@ -202,9 +202,9 @@ async def _where(conn: Any, who: Principal, query: _ListQuery) -> Filter:
     start, end = _times(query)
     aliases = query.customer_alias
     if aliases is None and query.unmapped_aliases_only and query.sort_by is not Sort.RECEIPT:
-        aliases = await usage_event.unmapped(conn, who.account)
+        aliases = await usage_alias.unmapped(conn, who.account, aliases_max=usage_event.WALKED_ALIASES_MAX)
     elif aliases is None and query.sort_by is Sort.TIMESTAMP:
-        aliases = await usage_event.every(conn, who.account)
+        aliases = await usage_alias.every(conn, who.account, aliases_max=usage_event.WALKED_ALIASES_MAX)
     return Filter(
         aliases=aliases,
         is_unmapped=query.unmapped_aliases_only,

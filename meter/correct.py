@@ -30,9 +30,10 @@ from store.event_version import CANCELLATION
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch, by event number.
 
-    `states`: of new rows that do not live. `retimed`: their new times. `replaced` and `revived`: stored versions
-    whose contribution is taken back, or given again; one that has another time now is both. `corrections`: how many
-    live no more. `dropped`: what asks for another version of an event whose raw row is not kept any more.
+    `states`: of new rows that do not live. `retimed`: new times of new rows. `times`: new times of stored rows, as
+    (account, event_no, microseconds since 1970). `replaced` and `revived`: stored versions whose contribution is taken
+    back, or given again; one that has another time now is both. `corrections`: how many live no more. `dropped`: what
+    asks for another version of an event whose raw row is not kept any more.
     """
 
     duplicates: frozenset[int]
@@ -40,6 +41,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     cancellations: frozenset[int]
     states: Mapping[int, str]
     retimed: Mapping[int, int]
+    times: Sequence[tuple[int, int, int]]
     replaced: tuple[Version, ...]
     revived: tuple[Version, ...]
     corrections: int
@@ -252,6 +254,7 @@ def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int], dropped: Iterable
         dropped=frozenset(dropped),
         cancellations=cancellations,
         states={number: state for one, number in rows if (state := version.state(one.walk, number)) != event.LIVE},
+        times=[(now.account, now.event_no, now.timestamp) for old, now in both if old.timestamp != now.timestamp],
         retimed={number: at for one in ids.values() for number, at in one.walk.retimed.items()},
         replaced=tuple(old for old, _ in both if old.state == event.LIVE),
         revived=tuple(now for _, now in both if now.state == event.LIVE),

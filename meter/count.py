@@ -3,10 +3,11 @@
 1. Hold metrics still: none is born between here and the commit, so history and live counting meet exactly. If one is
    young, its history stands still as well.
 2. Alias numbers. 3. Event numbers. 4. Ids: what is new, what is a duplicate, what corrects what.
-5. Raw rows. 6. Fold what lives, take back what was replaced. 7. Merge into the counters.
+5. Raw rows. 6. Fold what lives, take back what was replaced. 7. Say where the events of which hours stand.
+8. Merge into the counters.
 
-Locks are taken in one order (position, aliases, ids, counters), each sorted: aggregators wait for each other, never
-deadlock. Where there is one stream nobody else claims ids, and they may be claimed in two runs (correct.py).
+Locks are taken in one order (position, aliases, ids, hours, counters), each sorted: aggregators wait for each other,
+never deadlock. Where there is one stream nobody else claims ids, and they may be claimed in two runs (correct.py).
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from meter.batch import Batch, Placed
 from meter.correct import Settled
 from meter.fold import Occurrences
 from meter.recent import Recent
-from store import counter, counting, event, usage_alias
+from store import counter, counting, event, event_hour, usage_alias
 from store.counter import Deltas
 from store.counting import Counting
 from store.db import Connection
@@ -72,12 +73,14 @@ async def count(
     saving = asyncio.create_task(event.save(conn, received, unstored=settled.unstored, states=settled.states))
     try:
         deltas = await _fold(received, settled, known)
+        hours = _hours(received, settled, first_no)
     except BaseException:
         saving.cancel()
         await asyncio.gather(saving, return_exceptions=True)
         raise
     await saving
     meanwhile()
+    await event_hour.add(conn, hours)
     await counter.merge(conn, deltas, counting=known)
     return Outcome(
         counted=batch.events - len(settled.unstored),
@@ -131,6 +134,17 @@ def _timestamps(timestamps: Sequence[int], first_no: int, retimed: Mapping[int, 
     if not retimed:
         return timestamps
     return [retimed.get(event_no, timestamp) for event_no, timestamp in enumerate(timestamps, first_no)]
+
+
+def _hours(received: Sequence[Received], settled: Settled, first_no: int) -> list[event_hour.Row]:
+    """Where the batch's events stand, and stored ones that have another time now."""
+    timestamps: defaultdict[int, list[Sequence[int]]] = defaultdict(list)
+    for one in received:
+        timestamps[one.account].append(one.timestamps)
+    rows = [event_hour.stretch(account, event_no=number, timestamp=at) for account, number, at in settled.times]
+    for account, found in timestamps.items():
+        rows.extend(event_hour.stretches(account, block=first_no, timestamps=found))
+    return rows
 
 
 async def _fold(received: Sequence[Received], settled: Settled, known: Mapping[int, Counting]) -> Deltas:

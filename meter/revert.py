@@ -23,7 +23,7 @@ from uuid import UUID
 import msgspec
 
 from meter import fold, version
-from store import backfill_event, counter, counting, event, event_key, event_version
+from store import backfill_event, counter, counting, event, event_hour, event_key, event_version
 from store.backfill import Backfill
 from store.counter import Deltas
 from store.counting import Counting
@@ -151,6 +151,9 @@ async def _write(conn: Connection, account: int, changes: _Changes, *, gone: Col
         await event_key.correct(conn, claims)
     await event.set_states(conn, [one for one in changes.states if one[1] not in gone])
     await event.set_times(conn, changes.times)
+    await event_hour.add(
+        conn, [event_hour.stretch(account, event_no=number, timestamp=at) for _, number, at in changes.times]
+    )
 
 
 async def _merge(conn: Connection, account: int, changes: _Changes, known: Counting) -> None:

@@ -1,6 +1,6 @@
 """Ballast: events that were never sent, so that a benchmark can see how a full database behaves.
 
-They have the rows of the two tables that grow with every event, and their places in every index of them. No counter
+They have the rows of the tables that grow with every event, and their places in every index of them. No counter
 knows of them: a database that has ballast is for measuring only.
 """
 
@@ -26,6 +26,10 @@ with sample as materialized (
         hashint8extended($3::bigint + place, 0)
     from generate_series(0, $4::bigint - 1) as place
     returning key, event_no
+), hours as (
+    insert into usage_event_hour (account, hour, first_no, last_no)
+    select distinct $1, floor(extract(epoch from event_timestamp) / 4294.967296)::integer, $3, $3 + $8::bigint - 1
+    from sample
 )
 insert into usage_event (account, alias, event_no, event_timestamp, received_at, entry_ms, entry_sequence, entry_index,
     key, event_type, properties, state)
@@ -41,7 +45,7 @@ async def add(conn: Connection, account: int, *, events: int, is_time_ordered: b
     """Add at most ROWS_MAX events that look like those that are there."""
     first = await event.take_numbers(conn)
     milliseconds = int(now.timestamp()) * 1_000
-    await conn.execute(_ADD, account, is_time_ordered, first, events, now, milliseconds, _SAMPLE_ROWS)
+    await conn.execute(_ADD, account, is_time_ordered, first, events, now, milliseconds, _SAMPLE_ROWS, ROWS_MAX)
 
 
 async def settle(conn: Connection) -> None:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from store import counting
+from store import counting, event_hour
 from store.db import Connection
 
 MONTHS_AHEAD = 2
@@ -110,6 +110,7 @@ async def drop(conn: Connection, *, now: datetime, months: int) -> list[str]:
                 end = _month(datetime.strptime(name, "usage_event_%Y_%m").replace(tzinfo=UTC), 1)
                 await conn.execute(_DROPPED, end, await _numbers_end(conn, name))
                 await conn.execute(f"drop table {name}")
+                await event_hour.trim(conn)
                 dropped.append(name)
     return dropped
 

@@ -6,6 +6,8 @@ counted under it. Who owns the alias is looked up when usage is read (store/alia
 
 from collections.abc import Collection, Mapping, Sequence
 
+import asyncpg
+
 from store.db import Connection
 
 # Numbers new names, by the unique index (account, value). Sorted, so that two aggregators cannot wait for each other.
@@ -41,6 +43,33 @@ async def intern(conn: Connection, names: Collection[tuple[int, str]]) -> dict[t
 async def numbers(conn: Connection, account: int, *, aliases: Sequence[str]) -> Mapping[str, int]:
     """The numbers of one account's aliases; an alias that no event ever bore has none."""
     return {row["value"]: row["alias"] for row in await conn.fetch(_NUMBERS, account, aliases)}
+
+
+# Aliases that nobody has now: who owned one before still owns its events of then. By the primary key.
+_UNMAPPED = """
+select value from usage_alias as name where account = $1 and not exists (
+    select from customer_alias as mapping
+    where mapping.account = $1 and mapping.value = name.value and mapping.valid_to is null
+) limit $2
+"""
+
+
+async def unmapped(conn: Connection, account: int, *, aliases_max: int) -> tuple[str, ...] | None:
+    """The aliases that nobody has now; None: they are more."""
+    return _few(await conn.fetch(_UNMAPPED, account, aliases_max + 1), aliases_max)
+
+
+# All names that events ever bore, by the primary key.
+_EVERY = "select value from usage_alias where account = $1 limit $2"
+
+
+async def every(conn: Connection, account: int, *, aliases_max: int) -> tuple[str, ...] | None:
+    """All aliases; None: they are more."""
+    return _few(await conn.fetch(_EVERY, account, aliases_max + 1), aliases_max)
+
+
+def _few(rows: Sequence[asyncpg.Record], aliases_max: int) -> tuple[str, ...] | None:
+    return tuple(row["value"] for row in rows) if len(rows) <= aliases_max else None
 
 
 async def _find(conn: Connection, names: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:

@@ -12,7 +12,8 @@ Theory of a page
     from where the walk stopped as long as there is a next edge. Totals are not counted: that would be such a walk.
 
     In the order of receipt a range of event time leaves out the months of receipt that were over before it began, as no
-    event is received before it happens. Everything received since has to be walked past: any of it may be late.
+    event is received before it happens. What was received since may all be late: store/event_hour.py says where among
+    it events of an hour stand, and the page walks there alone, unless the range is very long.
 
     An index by event time over all aliases would cost every event a third of its way into the table, and one by type
     more, so there is none: by event time a list is a walk in each alias, as long as there are no more than
@@ -30,8 +31,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from store import event_version, partition, usage_alias
+from store import event_hour, event_version, partition, usage_alias
 from store.db import Connection
+from store.event_hour import EVERYWHERE, Places
 from store.page import both_ways
 
 WALK_MAX = 20_000
@@ -97,6 +99,14 @@ class EventPage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reads_down(self) -> bool:
         return self.is_descending == (self.before is None)
+
+    @property
+    def edges(self) -> tuple[Edge, Edge]:
+        """Between which the rest of the list lies, on the side that is read."""
+        start = self.after or self.before
+        if start is None:
+            return FIRST, LAST
+        return (FIRST, start) if self.reads_down else (start, LAST)
 
 
 class EventListing(msgspec.Struct, frozen=True):
@@ -186,27 +196,35 @@ e.state in ('live', 'cancelled')
 
 _BY_TIME = "(event_timestamp, event_no) > ($2, $3) and (event_timestamp, event_no) < ($4, $5)"
 # $2 is the beginning of a month: it leaves whole partitions out, and looks at no row.
-_BY_NUMBER = "event_no > $3 and event_no < $5 and received_at >= $2 and $4::timestamptz is not null"
+_BY_NUMBER = "event_no > low and event_no < high and received_at >= $2 and $4::timestamptz is not null"
+# One after the other, so that what is sorted is the rows of one at a time.
+_STRETCHES = "unnest($3::bigint[], $5::bigint[]) with ordinality as stretch (low, high, place)"
 _TIME_ORDER = "event_timestamp <direction>, event_no <direction>"
 _NUMBER_ORDER = "event_no <direction>"
 
 
 # The inner limits below bound the walk, and keep the planner from any other way than along the index.
 
-# A page by receipt, by the primary key of every partition.
+# A page by receipt, by the primary key of every partition: a walk in each stretch of numbers.
 _PAGE = both_ways(f"""
 select {_COLUMNS} from (
-    select * from (
-        select * from usage_event where account = $1 and {_BY_NUMBER} order by {_NUMBER_ORDER} limit $11
-    ) as e
-    where {_SHOWN} limit $9::bigint offset $10::bigint
+    select found.* from {_STRETCHES}, lateral (
+        select * from (
+            select * from usage_event where account = $1 and {_BY_NUMBER} order by {_NUMBER_ORDER} limit $11
+        ) as e
+        where {_SHOWN} limit $9::bigint + $10::bigint
+    ) as found
+    order by place, {_NUMBER_ORDER} limit $9::bigint offset $10::bigint
 ) as e join usage_alias as alias using (account, alias)
 order by {_NUMBER_ORDER}
 """)
 # The event at which its walk stops.
 _STOP = both_ways(f"""
-select event_timestamp, event_no from usage_event where account = $1 and {_BY_NUMBER}
-order by {_NUMBER_ORDER} offset $6 - 1 limit 1
+select found.* from {_STRETCHES}, lateral (
+    select event_timestamp, event_no from usage_event where account = $1 and {_BY_NUMBER}
+    order by {_NUMBER_ORDER} limit $6
+) as found
+order by place, {_NUMBER_ORDER} offset $6 - 1 limit 1
 """)
 
 # A page of some aliases by event time: a walk of usage_event_alias_time in each, then the nearest of all.
@@ -232,15 +250,6 @@ select found.event_timestamp, found.event_no from unnest($7::integer[]) as wante
 order by {_TIME_ORDER} limit 1
 """)
 
-# Aliases that nobody has now: who owned one before still owns its events of then, which the page looks at.
-_UNMAPPED = """
-select value from usage_alias as name where account = $1 and not exists (
-    select from customer_alias as mapping
-    where mapping.account = $1 and mapping.value = name.value and mapping.valid_to is null
-) limit $2
-"""
-
-
 # The planner knows how many events an alias has on average; sorting those of the largest one could take minutes.
 _ALONG_INDEXES = """
 select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
@@ -252,31 +261,18 @@ async def listing(conn: Connection, account: int, *, where: Filter, page: EventP
     """One page of events. Call inside a transaction."""
     await conn.execute(_ALONG_INDEXES)
     aliases = await _aliases(conn, account, where)
-    walk = _Walk(conn, account, where=where, page=page, aliases=aliases)
+    places = EVERYWHERE
+    if page.sort is Sort.RECEIPT and (where.start or where.end):
+        between = page.edges[0].number, page.edges[1].number
+        hours = await event_hour.extent(conn, account, start=where.start, end=where.end)
+        places = await event_hour.read(conn, account, hours=hours, between=between, is_down=page.reads_down)
+    walk = _Walk(conn, account, where=where, page=page, aliases=aliases, places=places)
     stop = await walk.stop() if walk.is_selective else None
     found = await walk.read(stop)
-    if len(found) <= page.limit and stop is None:
+    if len(found) <= page.limit and not walk.is_selective:
         # The end of the list, or a long run of versions that are not shown.
         stop = await walk.stop()
     return _cut(found, page, stop)
-
-
-async def unmapped(conn: Connection, account: int) -> tuple[str, ...] | None:
-    """The aliases that nobody has now; None: they are many."""
-    return _few(await conn.fetch(_UNMAPPED, account, WALKED_ALIASES_MAX + 1))
-
-
-# All names that events ever bore, by the primary key.
-_EVERY = "select value from usage_alias where account = $1 limit $2"
-
-
-async def every(conn: Connection, account: int) -> tuple[str, ...] | None:
-    """All aliases; None: they are many."""
-    return _few(await conn.fetch(_EVERY, account, WALKED_ALIASES_MAX + 1))
-
-
-def _few(rows: Sequence[asyncpg.Record]) -> tuple[str, ...] | None:
-    return tuple(row["value"] for row in rows) if len(rows) <= WALKED_ALIASES_MAX else None
 
 
 async def _aliases(conn: Connection, account: int, where: Filter) -> tuple[int, ...] | None:
@@ -296,8 +292,10 @@ class _Walk:
         where: Filter,
         page: EventPage,
         aliases: tuple[int, ...] | None,
+        places: Places,
     ) -> None:
         self._conn, self._account, self._where, self._page, self._aliases = conn, account, where, page, aliases
+        self._places = places
         self._is_by_alias = aliases is not None and page.sort is Sort.TIMESTAMP
         self._page_sql = (_ALIAS_PAGE if self._is_by_alias else _PAGE)[page.reads_down]
         self._stop_sql = (_ALIAS_STOP if self._is_by_alias else _STOP)[page.reads_down]
@@ -319,7 +317,9 @@ class _Walk:
             return None
         extra = [list(self._aliases or ())] if self._is_by_alias else []
         row = await self._conn.fetchrow(self._stop_sql, self._account, *self._edges(None), self._length, *extra)
-        return Edge(row["event_timestamp"], row["event_no"]) if row else None
+        if row is not None:
+            return Edge(row["event_timestamp"], row["event_no"])
+        return None if self._places.onward is None else Edge(FIRST.at, self._places.onward)
 
     async def read(self, stop: Edge | None) -> list[StoredEvent]:
         """The events up to where the walk stops, one more than the page holds."""
@@ -336,9 +336,7 @@ class _Walk:
     def _edges(self, stop: Edge | None) -> tuple[Any, ...]:
         """The range between two edges, as parameters of the statements."""
         page, where = self._page, self._where
-        start = page.after or page.before
-        low = FIRST if page.reads_down or start is None else start
-        high = LAST if not page.reads_down or start is None else start
+        low, high = page.edges
         if stop is not None and page.reads_down:
             low = Edge(stop.at, stop.number - 1)
         if stop is not None and not page.reads_down:
@@ -349,7 +347,9 @@ class _Walk:
             return low.at, low.number, high.at, high.number
         # What was received in months before the range cannot be in it.
         since = partition.month_before(where.start) if where.start else FIRST.at
-        return since, low.number, high.at, high.number
+        stretches = [(max(low.number, first - 1), min(high.number, last + 1)) for first, last in self._places.stretches]
+        lows, highs = zip(*stretches, strict=True) if stretches else ((), ())
+        return since, lows, high.at, highs
 
 
 def _cut(found: Sequence[StoredEvent], page: EventPage, stop: Edge | None) -> EventListing:
