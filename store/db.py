@@ -12,6 +12,7 @@ Errors:
     SchemaMismatch     older or newer than this code
 """
 
+import asyncio
 import importlib.util
 import socket
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 _CONNECT_SECONDS_MAX = 10
+# A server that is on its way gets so long: recovery from a crash reads its log.
+_STARTING_SECONDS_MAX, _STARTING_PAUSE_SECONDS = 60.0, 0.1
 _QUERY_SECONDS_MAX = 300
 # What a process holds when it dies, hangs or is cut off (an aggregator its stream, an invoicer its schedules) is
 # somebody else's soon: a client that is gone is noticed in the middle of a statement, one that is silent in the middle
@@ -64,12 +67,19 @@ async def connect_pool(url: str, *, min_size: int = 1, max_size: int = 8) -> Poo
     """A pool of connections in UTC; it connects `min_size` times before it returns."""
     given = parse_qs(urlsplit(url).query)
     let_go = {name: value for name, value in _LET_GO.items() if name not in given}
-    try:
-        return await _connect_pool(url, let_go, min_size=min_size, max_size=max_size)
-    except asyncpg.ProtocolViolationError:
-        # PgBouncer takes none of these. It notices a client that is gone by itself, and has a time-out of its own for
-        # one that is silent.
-        return await _connect_pool(url, {}, min_size=min_size, max_size=max_size)
+    deadline = asyncio.get_running_loop().time() + _STARTING_SECONDS_MAX
+    while True:
+        try:
+            return await _connect_pool(url, let_go, min_size=min_size, max_size=max_size)
+        except asyncpg.ProtocolViolationError:
+            # PgBouncer takes none of these. It notices a client that is gone by itself, and has a time-out of its own
+            # for one that is silent.
+            let_go = {}
+        except asyncpg.CannotConnectNowError:
+            # It starts, or recovers from a crash.
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            await asyncio.sleep(_STARTING_PAUSE_SECONDS)
 
 
 async def _connect_pool(url: str, let_go: Mapping[str, str], *, min_size: int, max_size: int) -> Pool:

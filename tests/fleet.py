@@ -40,6 +40,7 @@ from store.usage import Question, Segment
 from tests.load import ALIASES, CLIENT_ID, SECRET, Load
 from tests.proxy import Proxy
 from tests.usage import definition, differences, make_metric
+from usance.app import CONNECTIONS_READY
 
 ROOT = Path(__file__).parents[1]
 WORKERS = AGGREGATORS = STREAMS = 3
@@ -60,6 +61,9 @@ SETTINGS = {
 
 
 # Each process keeps one connection at least, and has used it when it has looked at the schema.
+CONNECTED_SINCE = """
+select exists (select from pg_stat_activity where application_name = 'usance' and backend_start > $1)
+"""
 CONNECTED = """
 select count(*) from pg_stat_activity where application_name = 'usance' and state = 'idle'
 """
@@ -108,7 +112,7 @@ class Fleet:
         self.aggregators = [await self.aggregator() for _ in range(self.shape.aggregators)]
         for number in range(self.shape.workers):
             await self.answers(number)
-        await self._until_connected(len(self.workers) + len(self.aggregators))
+        await self._until_connected()
 
     async def stop(self) -> None:
         for process in (*self.workers, *self.aggregators):
@@ -165,8 +169,19 @@ class Fleet:
                             return
                 await asyncio.sleep(0.05)
 
-    async def _until_connected(self, processes: int) -> None:
-        """Wait until so many have found Postgres: aggregators do not answer."""
+    async def connected_aggregator(self) -> asyncio.subprocess.Process:
+        """One that is past its start: without Postgres or Redis it would end, and nobody starts it again here."""
+        async with self.connected() as conn, asyncio.timeout(SECONDS_MAX):
+            before = await conn.fetchval("select clock_timestamp()")
+            process = await self.aggregator()
+            while not await conn.fetchval(CONNECTED_SINCE, before):  # noqa: ASYNC110 another process
+                await asyncio.sleep(0.05)
+        return process
+
+    async def _until_connected(self) -> None:
+        """Wait until all have found Postgres: aggregators do not answer."""
+        # Workers open several connections, aggregators one.
+        processes = len(self.workers) * CONNECTIONS_READY + len(self.aggregators)
         async with self.connected() as conn, asyncio.timeout(SECONDS_MAX):
             while await conn.fetchval(CONNECTED) < processes:  # noqa: ASYNC110 other processes
                 await asyncio.sleep(0.05)

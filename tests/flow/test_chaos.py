@@ -50,7 +50,7 @@ async def _kill_aggregator(fleet: Fleet) -> None:
     await some_time()
     number = random.randrange(len(fleet.aggregators))  # noqa: S311
     await kill(fleet.aggregators[number])
-    fleet.aggregators[number] = await fleet.aggregator()
+    fleet.aggregators[number] = await fleet.connected_aggregator()
 
 
 async def _kill_valkey(fleet: Fleet) -> None:

@@ -160,3 +160,37 @@ async def revision_of(url: str) -> str | None:
         return await db.revision(conn)
     finally:
         await conn.close()
+
+
+async def test_a_server_that_is_still_on_its_way_is_waited_for(database_url: str) -> None:
+    said = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is in recovery mode\0\0"
+    refused = 0
+    host = parse_qs(urlsplit(database_url).query)["host"][0]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            await reader.read(1 << 16)
+            writer.write(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+        else:
+            behind, ahead = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.5432")
+            await asyncio.gather(_pass_on(reader, ahead), _pass_on(behind, writer))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        pool = await db.connect_pool(
+            f"postgresql://usance@127.0.0.1:{port}{urlsplit(database_url).path}?sslmode=disable"
+        )
+        assert await pool.fetchval("select 1") == 1
+        await pool.close()
+
+    assert refused == 2
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(1 << 16):
+        writer.write(piece)
+        await writer.drain()
+    writer.close()
