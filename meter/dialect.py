@@ -10,7 +10,7 @@ Where only CloudEvents are read, application/json is one of them, or an array.
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -30,15 +30,16 @@ class Language(msgspec.Struct, frozen=True):
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """A body, opened: its events, not checked yet. One event is answered in another way than a batch of one.
-
-    `wires`: the same as the parts, if all could be read at once.
-    """
+    """A body, opened: its events, not checked yet. One event is answered in another way than a batch of one."""
 
     parts: Sequence[bytes | msgspec.Raw | Wire]
     is_batch: bool
     language: Language
-    wires: Sequence[Wire] = ()
+
+    @property
+    def wires(self) -> Sequence[Wire]:
+        """The parts, if all could be read at once and nothing but what they say is asked of them."""
+        return cast("Sequence[Wire]", self.parts) if self.language is _READ else ()
 
 
 def check(content_type: str, *, is_cloud: bool) -> None:
@@ -60,7 +61,7 @@ def open_(body: bytes, content_type: str, *, is_cloud: bool) -> Letter:
     if body.lstrip(b" \t\r\n").startswith(b"["):
         if not is_cloud and (wires := event.decode_all(body)):
             _check_count(len(wires))
-            return Letter(wires, is_batch=True, language=_READ, wires=wires)
+            return Letter(wires, is_batch=True, language=_READ)
         return Letter(_array(body), is_batch=True, language=language)
     return Letter([body], is_batch=False, language=language)
 

@@ -82,7 +82,7 @@ def narrowed(letter: Letter, load: Load | None) -> Letter:
     def decode(raw: bytes | msgspec.Raw, **context: Any) -> Event:
         return check(load, read(raw, **context))
 
-    return msgspec.structs.replace(letter, language=Language(decode, letter.language.sender_id), wires=())
+    return msgspec.structs.replace(letter, language=Language(decode, letter.language.sender_id))
 
 
 def check(load: Load, one: Event) -> Event:

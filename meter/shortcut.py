@@ -119,11 +119,10 @@ class Shortcut:
     def _take_array(self, body: bytes, asked: _Asked) -> bool:
         if not self._turns.enter(len(body)):
             return False
-        wires = event.decode_all(body)
-        if not wires or len(wires) > ingest.TURN_GOOD_EVENTS:
+        try:
+            block = _block(body, asked)
+        except Exception:  # noqa: BLE001 - as above
             return False
-        account, received_at = asked.principal.account, asked.received_at
-        block = columns.block(wires, account=account, received_at=received_at, new_id=uuid7)
         if block is None:
             return False
         sending = asyncio.create_task(self._settle_array(block, asked), name="send array")
@@ -190,6 +189,14 @@ class Shortcut:
         except Exception:
             # Others wait for theirs.
             log.exception("answer failed", action="answer")
+
+
+def _block(body: bytes, asked: _Asked) -> Block | None:
+    """An array as a block, if all of it is good and it is not too much for one turn."""
+    wires = event.decode_all(body)
+    if not wires or len(wires) > ingest.TURN_GOOD_EVENTS:
+        return None
+    return columns.block(wires, account=asked.principal.account, received_at=asked.received_at, new_id=uuid7)
 
 
 def _head(status: int, position: str) -> bytes:

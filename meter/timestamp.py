@@ -1,7 +1,9 @@
 """When an event happened, as senders write it: RFC 3339 text -> microseconds since 1970 in UTC. Pure.
 
-read(text, received_at)         one, or an InvalidValue
-read_all(texts, received_at)    those of many events at once, which is cheaper; None: read them one by one
+    read(text, received_at)         one, or an InvalidValue
+    read_all(texts, received_at)    those of many events at once, which is cheaper; None: read them one by one
+
+What `read_all` answers is what `read` says of each.
 """
 
 import re

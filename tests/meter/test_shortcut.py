@@ -44,17 +44,21 @@ def stream() -> Stream:
     return Stream()
 
 
-@pytest.fixture
-def send(stream: Stream) -> Callable[..., Awaitable[list[bytes]]]:
-    """Send events at once; the statuses of the replies, empty where the long way has to answer."""
-    way = Shortcut(
+def shortcut_to(stream: Stream, *, keep: Callable[[int, float], None] = lambda _status, _seconds: None) -> Shortcut:
+    return Shortcut(
         stream.append,
         path="/events",
         clock=lambda: NOW,
         sender=SENDERS.get,
         refuse=lambda exc: web.Response(status=503, text=exc.code),
-        keep=lambda _status, _seconds: None,
+        keep=keep,
     )
+
+
+@pytest.fixture
+def send(stream: Stream) -> Callable[..., Awaitable[list[bytes]]]:
+    """Send events at once; the statuses of the replies, empty where the long way has to answer."""
+    way = shortcut_to(stream)
 
     async def send(count: int, *, senders: tuple[str, ...] = ("one",)) -> list[bytes]:
         replies = [asyncio.get_running_loop().create_future() for _ in range(count)]
@@ -119,18 +123,23 @@ async def test_everybody_is_answered_when_something_unforeseen_happens(
 
 async def test_an_answer_that_cannot_be_given_keeps_nobody_from_theirs(stream: Stream) -> None:
     kept: list[int] = []
-    way = Shortcut(
-        stream.append,
-        path="/events",
-        clock=lambda: NOW,
-        sender=SENDERS.get,
-        refuse=lambda exc: web.Response(status=503, text=exc.code),
-        keep=lambda status, _seconds: kept.append(status),
-    )
+    way = shortcut_to(stream, keep=lambda status, _seconds: kept.append(status))
     answered = asyncio.get_running_loop().create_future()
 
-    assert way.take(message("one"), BODY, lambda _: kept.pop())
+    def fail(_: bytes) -> None:
+        raise ConnectionResetError
+
+    assert way.take(message("one"), BODY, fail)
     assert way.take(message("one"), BODY, answered.set_result)
 
     assert (await answered)[9:12] == b"201"
-    assert stream.blocks[0].account == 1
+    assert kept == [201]
+
+
+async def test_an_array_that_nobody_foresaw_is_left_to_the_long_way(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortcut, "_block", lambda _body, _asked: 1 // 0)
+
+    assert not shortcut_to(stream).take(message("one"), b"[" + BODY + b"]", lambda _: None)
+    assert stream.blocks == []
