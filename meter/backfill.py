@@ -185,7 +185,7 @@ def _block(account: int, events: Sequence[Loaded], now: datetime) -> Block:
         types=[one.event_type for one in events],
         timestamps=[timestamp.microseconds(one.event_timestamp) for one in events],
         untimed=[],
-        properties=[one.properties.encode() for one in events],
+        lines=entry.lines([one.properties.encode() for one in events]),
     )
 
 
@@ -202,5 +202,5 @@ def _cancellations(account: int, keys: Sequence[UUID], now: datetime) -> Block:
         types=[""] * len(keys),
         timestamps=[at] * len(keys),
         untimed=[],
-        properties=[b"{}"] * len(keys),
+        lines=b"{}\n" * len(keys),
     )

@@ -21,8 +21,11 @@ def block(wires: Sequence[Wire], *, account: int, received_at: int, new_id: NewI
     aliases, types, sent_ids, written, flat = zip(*map(astuple, wires), strict=True)
     ids = [str(new_id()) if one is None else one for one in sent_ids]
     times = _times(written, received_at)
-    texts = properties.encode_all(flat)
-    if times is None or texts is None or not _are_sound(aliases, types, ids, texts):
+    lines = properties.encode_all(flat)
+    if times is None or lines is None:
+        return None
+    texts = lines.splitlines()
+    if not _are_sound(aliases, types, ids, texts):
         return None
     is_timed = written[0] is not None
     own = identity.own_keys(ids)
@@ -37,7 +40,7 @@ def block(wires: Sequence[Wire], *, account: int, received_at: int, new_id: NewI
         types=types,
         timestamps=times,
         untimed=() if is_timed else range(len(times)),
-        properties=texts,
+        lines=lines,
     )
 
 

@@ -49,8 +49,10 @@ def encode(properties: dict[str, Any]) -> bytes:
     return encoded
 
 
-def encode_all(many: Sequence[dict[str, Any]]) -> list[bytes] | None:
-    """The same for those of many events, which is cheaper; None: encode them one by one, to learn what is wrong."""
+def encode_all(many: Sequence[dict[str, Any]]) -> bytes | None:
+    """The same for those of many events, which is cheaper: a line for each. None: encode them one by one, to learn what
+    is wrong.
+    """
     values = list(chain.from_iterable(map(dict.values, many)))
     kinds = {*map(type, values)}
     integers = [value for value in values if type(value) is int] if int in kinds else [0]
@@ -58,9 +60,9 @@ def encode_all(many: Sequence[dict[str, Any]]) -> list[bytes] | None:
         return None
     if min(integers) < -_INTEGER_MAX or max(integers) > _INTEGER_MAX:
         return None
-    encoded = _ENCODER.encode_lines(many)
     # The JSON of a text has no line feed of its own.
-    return None if b"\\u0000" in encoded else encoded.splitlines()
+    encoded = _ENCODER.encode_lines(many)
+    return None if b"\\u0000" in encoded else encoded
 
 
 def number_of(text: str) -> msgspec.Raw | int:

@@ -314,7 +314,7 @@ async def test_whoever_says_one_thing_a_hundred_thousand_times_is_counted_once_a
         types=once.type_names * 50_000,
         timestamps=[*once.timestamps] * 50_000,
         untimed=range(50_000),
-        properties=once.properties * 50_000,
+        lines=once.lines * 50_000,
     )
     await put(redis, many, many)
 

@@ -27,7 +27,7 @@ BLOCK = entry.encode_block(
         types=["call"],
         timestamps=[0],
         untimed=[],
-        properties=[b"{}"],
+        lines=b"{}\n",
     )
 )
 UNBOUNDED = Limit(entries_max=1 << 40, bytes_max=1 << 50)
