@@ -13,6 +13,7 @@ what would put events into the wrong place.
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from struct import iter_unpack
 from typing import Final
 
 import msgspec
@@ -20,15 +21,14 @@ import msgspec
 from meter import identity
 from meter.error import UnreadableEntry
 from meter.event import Event
-from store import copy
 
 KEY_BYTES = 16
 # The numbers of accounts are 4 bytes in Postgres.
 _ACCOUNT_MAX = 1 << 31
 # How array and memoryview call 8 bytes with a sign, and 2 bytes without one: no block has more than 50,000 events.
 _LONG: Final = "q"
-_PLACE: Final = "H"
-DIGEST_BYTES = _LONG_BYTES = 8
+PLACE: Final = "H"
+_LONG_BYTES = 8
 _PLACE_BYTES = 2
 
 
@@ -60,9 +60,9 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         return self.lines.splitlines()
 
     @property
-    def split_keys(self) -> tuple[bytes, ...]:
+    def split_keys(self) -> list[bytes]:
         """A key for each event."""
-        return copy.split(self.keys, KEY_BYTES)
+        return [key for (key,) in iter_unpack(f"{KEY_BYTES}s", self.keys)]
 
     @property
     def digests(self) -> "memoryview[int]":
@@ -77,12 +77,12 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     @property
     def alias_places(self) -> "memoryview[int]":
         """Where among the names the alias of each event stands."""
-        return memoryview(self.packed_aliases).cast(_PLACE)
+        return memoryview(self.packed_aliases).cast(PLACE)
 
     @property
     def type_places(self) -> "memoryview[int]":
         """Where among the names the type of each event stands."""
-        return memoryview(self.packed_types).cast(_PLACE)
+        return memoryview(self.packed_types).cast(PLACE)
 
 
 def block(events: Sequence[Event], *, account: int, received_at: int) -> Block:
@@ -141,7 +141,7 @@ def lines(properties: Iterable[bytes]) -> bytes:
 def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
     """Each text once, and where the text of each event stands among them."""
     names = {name: place for place, name in enumerate(dict.fromkeys(texts))}
-    return list(names), array(_PLACE, map(names.__getitem__, texts)).tobytes()
+    return list(names), array(PLACE, map(names.__getitem__, texts)).tobytes()
 
 
 def cut(events: Block, start: int, stop: int) -> Block:
@@ -163,8 +163,8 @@ def cut(events: Block, start: int, stop: int) -> Block:
     )
 
 
-def is_sound(events: Block) -> bool:
-    """Whether the columns belong together, so that the block can be cut."""
+def is_whole(events: Block) -> bool:
+    """Whether every column has a value for each event."""
     size = len(events)
     lengths = (
         (events.keys, KEY_BYTES),
@@ -174,10 +174,18 @@ def is_sound(events: Block) -> bool:
         (events.packed_types, _PLACE_BYTES),
     )
     return (
-        size > 0
+        all(len(column) == size * width for column, width in lengths)
         and events.lines.count(b"\n") == size
-        and events.lines.endswith(b"\n")
-        and all(len(column) == size * width for column, width in lengths)
+        and events.lines[-1:] in {b"\n", b""}
+    )
+
+
+def is_sound(events: Block) -> bool:
+    """Whether the columns belong together, so that the block can be cut."""
+    size = len(events)
+    return (
+        size > 0
+        and is_whole(events)
         and all(0 <= place < size for place in (*events.untimed, *events.ids))
         and max(events.alias_places) < len(events.alias_names)
         and max(events.type_places) < len(events.type_names)

@@ -268,8 +268,8 @@ def test_halves_are_the_whole_again(account: Principal) -> None:
     assert [half.candidate(place).order for half, place in halves] == [
         whole.candidate(place).order for place in range(6)
     ]
-    assert [half.identities[place] for half, place in halves] == whole.identities
-    assert [half.candidate(place).digest for half, place in halves] == whole.digests
+    assert [half.keys[place] for half, place in halves] == list(whole.keys)
+    assert [half.candidate(place).digest for half, place in halves] == whole.digests.tolist()
     assert left.end == right.end == "6-1"
 
 
