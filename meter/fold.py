@@ -7,7 +7,7 @@ rating.number; numbers of numpy only where all of a sum fits into them.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import compress
+from itertools import compress, repeat
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,15 +16,11 @@ from numpy.typing import NDArray
 
 from rating import metric, number
 from rating.metric import Aggregation, Columns, Counted, Metric
-from store import counter
+from store import cell, counter
 from store.bucket import SLOT_MICROSECONDS
-from store.cell import add
 from store.counter import Deltas
 
 Rules: TypeAlias = "Mapping[str, Counts]"
-# Alias number, quarter hour and group: 0 where nothing is grouped, else its text.
-_Place: TypeAlias = tuple[int, int, int | str]
-
 # An alias number and a quarter hour as one number.
 _SLOT_BITS = 32
 # What a sum of 64 bits may come to, with a bit to spare.
@@ -142,28 +138,32 @@ class _Found(msgspec.Struct, frozen=True, eq=False):
     read: _Read
     is_counted: NDArray[np.bool_]
     # Nothing where it only matters how many there are.
-    taken: Sequence[Counted]
+    taken: Sequence[Any]
     places: NDArray[np.int64]
     # The texts of groups; none where nothing is grouped.
     texts: Sequence[str]
 
-    def named(self, places: NDArray[np.int64]) -> list[_Place]:
-        """Places as counters name them."""
+    def keys(self, of: tuple[int, int], places: NDArray[np.int64]) -> list[cell.Key]:
+        """Places as counters name them; `of`: account and metric."""
         spots, groups = np.divmod(places, max(len(self.texts), 1))
         aliases, slots = np.divmod(self.read.spots[spots], 1 << _SLOT_BITS)
-        names = [self.texts[group] for group in groups.tolist()] if self.texts else [0] * len(places)
-        return list(zip(aliases.tolist(), slots.tolist(), names, strict=True))
+        names = map(self.texts.__getitem__, groups.tolist()) if self.texts else repeat(0)
+        account, metric_ = map(repeat, of)
+        return list(zip(account, metric_, aliases.tolist(), slots.tolist(), names, strict=False))
 
 
 def _fold(deltas: Deltas, rule: Rule, account: int, read: _Read, sign: int) -> None:
     """One metric."""
-    found = _found(rule, read)
+    found, of = _found(rule, read), (account, rule.metric.number)
+    if found.texts:
+        groups = np.unique(found.places % len(found.texts)).tolist()
+        deltas.groups.update([(account, found.texts[group]) for group in groups])
     if not rule.metric.is_additive:
-        _add_points(deltas, (account, rule.metric.number), found, sign)
+        _add_points(deltas, of, found, sign)
         return
     if rule.is_unique:
-        _add_members(deltas, (account, rule.metric.number), found, sign)
-    _add_cells(deltas, rule, account, found, sign)
+        _add_members(deltas, of, found, sign)
+    _add_cells(deltas, of, found, is_sum=rule.is_sum, sign=sign)
 
 
 def _found(rule: Rule, read: _Read) -> _Found:
@@ -186,19 +186,21 @@ def _found(rule: Rule, read: _Read) -> _Found:
     return _Found(read, is_counted, taken, places[is_counted], texts)
 
 
-def _add_cells(deltas: Deltas, rule: Rule, account: int, found: _Found, sign: int) -> None:
+def _add_cells(deltas: Deltas, of: tuple[int, int], found: _Found, *, is_sum: bool, sign: int) -> None:
     """How many events were counted at each place, and what they add up to."""
     distinct, places = np.unique(found.places, return_inverse=True)
-    counts = np.bincount(places, minlength=len(distinct)).tolist()
-    totals = _sums(found.taken, places, len(distinct)) if rule.is_sum else [None] * len(distinct)
-    for place, events, total in zip(found.named(distinct), counts, totals, strict=True):
-        if found.texts:
-            deltas.groups.add((account, str(place[2])))
-        cell = deltas.cells.setdefault((account, rule.metric.number, *place), [0, 0 if rule.is_sum else None])
-        cell[0] += sign * events
-        if total is not None:
-            # Not even a sign with an operator: that would round as well.
-            cell[1] = add(cell[1], total) if sign > 0 else number.subtract(cell[1], total)
+    counts = (sign * np.bincount(places, minlength=len(distinct))).tolist()
+    totals: list[Any] = _sums(found.taken, places, len(distinct)) if is_sum else [None] * len(distinct)
+    if sign < 0 and is_sum:
+        # Not even a sign with an operator: that would round.
+        totals = [number.subtract(0, total) for total in totals]
+    cells = deltas.cells
+    for key, events, total in zip(found.keys(of, distinct), counts, totals, strict=True):
+        if (known := cells.get(key)) is None:
+            cells[key] = [events, total]
+        else:
+            known[0] += events
+            known[1] = cell.add(known[1], total)
 
 
 def _sums(taken: Sequence[Any], places: NDArray[np.int64], size: int) -> list[Any]:
@@ -210,14 +212,14 @@ def _sums(taken: Sequence[Any], places: NDArray[np.int64], size: int) -> list[An
     totals: list[Any] = [0] * size
     # Decimals never with an operator: that would round to the ambient precision.
     for place, value in zip(places.tolist(), taken, strict=True):
-        totals[place] = add(totals[place], value)
+        totals[place] = cell.add(totals[place], value)
     return totals
 
 
 def _add_members(deltas: Deltas, of: tuple[int, int], found: _Found, sign: int) -> None:
     """`of`: account and metric."""
-    for (place, value), events in Counter(zip(found.named(found.places), found.taken, strict=True)).items():
-        member = (*of, *place, counter.member_value(str(value)))
+    for (key, value), events in Counter(zip(found.keys(of, found.places), found.taken, strict=True)).items():
+        member = (*key, counter.member_value(str(value)))
         deltas.members[member] = deltas.members.get(member, 0) + sign * events
 
 
@@ -225,10 +227,6 @@ def _add_points(deltas: Deltas, of: tuple[int, int], found: _Found, sign: int) -
     """`of`: account and metric."""
     numbers = found.read.events.numbers[found.is_counted].tolist()
     timestamps = found.read.events.timestamps[found.is_counted].tolist()
-    for event_no, at, place, value in zip(numbers, timestamps, found.named(found.places), found.taken, strict=True):
-        if isinstance(value, str):
-            continue
-        if found.texts:
-            deltas.groups.add((of[0], str(place[2])))
+    for event_no, at, key, value in zip(numbers, timestamps, found.keys(of, found.places), found.taken, strict=True):
         # What came stands first, what went second.
-        deltas.points.setdefault((*of, *place), ([], []))[sign < 0].append((at, event_no, value))
+        deltas.points.setdefault(key, ([], []))[sign < 0].append((at, event_no, value))

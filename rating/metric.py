@@ -190,12 +190,17 @@ def _group_text(texts: Sequence[str | None]) -> str:
 
 def groups(names: Sequence[str], columns: Columns) -> tuple[list[int], list[str]]:
     """The groups of many events: the number of each event's, and their texts by number."""
-    keys: Sequence[Any] = list(zip(*(columns[name] for name in names), strict=True))
-    if not {kind for key in {*keys} for kind in map(type, key)} <= {str, type(None)}:
-        # 1 and true are equal, and their texts are not.
-        keys = [tuple(map(text_of, key)) for key in keys]
+    texts = [_texts(columns[name]) for name in names]
+    # Nearly always there is one property, and no need of tuples.
+    keys: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return list(map(numbers.__getitem__, keys)), [_group_text(key) for key in numbers]
+    wrapped = [(key,) for key in numbers] if len(texts) == 1 else numbers
+    return list(map(numbers.__getitem__, keys)), list(map(_group_text, wrapped))
+
+
+def _texts(column: Sequence[object]) -> Sequence[str | None]:
+    """The texts of values, which most of them are."""
+    return column if {*map(type, column)} <= {str, type(None)} else list(map(text_of, column))  # type: ignore[return-value]
 
 
 def group_name(texts: Sequence[str | None]) -> str:
