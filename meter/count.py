@@ -13,6 +13,7 @@ never deadlock. Where there is one stream nobody else claims ids, and they may b
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -145,7 +146,7 @@ def _received(
         ),
         timestamps=timestamps,
         lines=lines,
-        line_ends=np.flatnonzero(np.frombuffer(lines, np.uint8) == _LINE_FEED) + 1,
+        line_bounds=np.append(0, np.flatnonzero(np.frombuffer(lines, np.uint8) == _LINE_FEED) + 1),
     )
 
 
@@ -182,10 +183,12 @@ def _hours(received: Received, settled: Settled) -> list[event_hour.Row]:
     return rows
 
 
-def _by_account(accounts: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """Each account, and which events are its own."""
-    for account in np.unique(accounts).tolist():
-        yield account, accounts == account
+def _by_account(accounts: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each account, and the places of its events in their order."""
+    places = accounts.argsort(kind="stable")
+    starts = np.flatnonzero(np.diff(accounts[places], prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(places)]):
+        yield int(accounts[places[start]]), places[start:stop]
 
 
 async def _fold(received: Received, settled: Settled, known: Mapping[int, Counting]) -> Deltas:
@@ -194,15 +197,14 @@ async def _fold(received: Received, settled: Settled, known: Mapping[int, Counti
     rules = {account: fold.rules(one.metrics) for account, one in known.items()}
     lives = np.ones(len(received), np.bool_)
     lives[[number - received.first_no for number in settled.unstored | settled.states.keys()]] = False
-    for start in range(0, len(received), _PIECE_EVENTS):
-        piece = _occurrences(received, lives, start=start, stop=min(start + _PIECE_EVENTS, len(received)))
-        for account, is_own in _by_account(received.accounts[start : start + _PIECE_EVENTS]):
-            own = piece if is_own.all() else piece.only(is_own)
-            fold.fold(deltas, rules[account], account=account, events=own)
-        await asyncio.sleep(0)
+    for account, own in _by_account(received.accounts):
+        for start in range(0, len(own), _PIECE_EVENTS):
+            events = _occurrences(received, lives, own[start : start + _PIECE_EVENTS])
+            fold.fold(deltas, rules[account], account=account, events=events)
+            await asyncio.sleep(0)
     for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
-        for account, events in _stored(versions).items():
-            fold.fold(deltas, rules[account], account=account, events=fold.occurrences(events), sign=sign)
+        for account, stored in _stored(versions).items():
+            fold.fold(deltas, rules[account], account=account, events=fold.occurrences(stored), sign=sign)
     return deltas
 
 
@@ -214,14 +216,14 @@ def _stored(versions: Iterable[Version]) -> dict[int, list[tuple[int, int, str, 
     return found
 
 
-def _occurrences(received: Received, lives: NDArray[np.bool_], *, start: int, stop: int) -> Occurrences:
-    """The events from one place up to another."""
+def _occurrences(received: Received, lives: NDArray[np.bool_], places: NDArray[np.int64]) -> Occurrences:
+    """The events at these places."""
     return Occurrences(
-        numbers=np.arange(received.first_no + start, received.first_no + stop),
-        aliases=received.aliases[start:stop],
+        numbers=received.first_no + places,
+        aliases=received.aliases[places],
         type_names=received.type_names,
-        types=received.types[start:stop],
-        timestamps=received.timestamps[start:stop],
-        lines=received.lines_of(start, stop),
-        lives=lives[start:stop],
+        types=received.types[places],
+        timestamps=received.timestamps[places],
+        lines=received.lines_at(places),
+        lives=lives[places],
     )
