@@ -23,6 +23,8 @@ from store.counter import Deltas
 Rules: TypeAlias = "Mapping[str, Counts]"
 # An alias number and a quarter hour as one number.
 _SLOT_BITS = 32
+# So many places have a counter each, whether anything is counted there or not.
+_POSSIBLE_MAX = 1 << 16
 # What a sum of 64 bits may come to, with a bit to spare.
 _SUM_MAX = 1 << 62
 
@@ -188,14 +190,23 @@ def _found(rule: Rule, read: _Read) -> _Found:
 
 def _add_cells(deltas: Deltas, of: tuple[int, int], found: _Found, *, is_sum: bool, sign: int) -> None:
     """How many events were counted at each place, and what they add up to."""
-    distinct, places = np.unique(found.places, return_inverse=True)
-    counts = (sign * np.bincount(places, minlength=len(distinct))).tolist()
-    totals: list[Any] = _sums(found.taken, places, len(distinct)) if is_sum else [None] * len(distinct)
+    possible = len(found.read.spots) * max(len(found.texts), 1)
+    # Sorted only if there is no room for all that might be there.
+    if possible > _POSSIBLE_MAX:
+        names, places = np.unique(found.places, return_inverse=True)
+    else:
+        names, places = np.arange(possible), found.places
+    numbers = np.bincount(places, minlength=len(names))
+    is_there = numbers > 0
+    counts = (sign * numbers[is_there]).tolist()
+    totals: list[Any] = [None] * len(counts)
+    if is_sum:
+        totals = list(compress(_sums(found.taken, places, len(names)), is_there))
     if sign < 0 and is_sum:
         # Not even a sign with an operator: that would round.
         totals = [number.subtract(0, total) for total in totals]
     cells = deltas.cells
-    for key, events, total in zip(found.keys(of, distinct), counts, totals, strict=True):
+    for key, events, total in zip(found.keys(of, names[is_there]), counts, totals, strict=True):
         if (known := cells.get(key)) is None:
             cells[key] = [events, total]
         else:
