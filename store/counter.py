@@ -4,13 +4,14 @@
     member   (account, metric, alias, slot, group, value) -> events
 
 `merge` adds differences, which are negative where a correction takes something back. Statements touch their rows in
-the order of their keys, slots before days before members before what does not add up (store/span.py), so that two
-aggregators cannot deadlock. A row whose events have all been taken back is gone: the counters are at any time what a
-fresh count would make them.
+the order of their primary keys, slots before days before members before what does not add up (store/span.py), so that
+two aggregators cannot deadlock. A row whose events have all been taken back is gone: the counters are at any time what
+a fresh count would make them.
 """
 
 import hashlib
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from rating.span import Point
@@ -36,12 +37,15 @@ class Deltas:
 _VALUE_BYTES_MAX = 512
 _HASHED = "sha256:"
 
+# Of a member: where it stands in the primary key of usage_unique.
+_rank = itemgetter(2, 1, 3, 4, 5, 0)
+
 # Adds to distinct values, by the primary key; only the column outside of it changes, so updates stay on their page.
 _MERGE_MEMBERS = """
 insert into usage_unique (account, metric, alias, slot, group_no, value, events)
 select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::text[],
     $7::bigint[])
-on conflict (account, metric, alias, slot, group_no, value) do update
+on conflict (alias, metric, slot, group_no, value, account) do update
 set events = usage_unique.events + excluded.events
 """
 
@@ -56,14 +60,18 @@ where (usage_unique.account, usage_unique.metric, usage_unique.alias, usage_uniq
 """
 
 
-async def merge(conn: Connection, deltas: Deltas, *, counting: Mapping[int, Counting]) -> None:
-    """Add these differences to the stored counters. `counting` has every account in them."""
+async def merge(
+    conn: Connection, deltas: Deltas, *, counting: Mapping[int, Counting], is_contended: bool = False
+) -> None:
+    """Add these differences to the stored counters. `counting` has every account in them; `is_contended`: others are
+    counting the same aliases right now.
+    """
     zones = {account: one.zone for account, one in counting.items()}
     cells, members, points = deltas.cells, deltas.members, deltas.points
     groups = await usage_group.intern(conn, deltas.groups)
     if groups:
         cells, members, points = _numbered(cells, groups), _numbered(members, groups), _numbered(points, groups)
-    await cell.merge(conn, cells, zones=zones)
+    await cell.merge(conn, cells, zones=zones, is_contended=is_contended)
     await _merge_members(conn, members)
     if points:
         metrics = {metric.number: metric for one in counting.values() for metric in one.metrics}
@@ -87,7 +95,7 @@ def member_value(text: str) -> str:
 
 
 async def _merge_members(conn: Connection, members: Members) -> None:
-    changed = sorted(key for key, events in members.items() if events)
+    changed = sorted([key for key, events in members.items() if events], key=_rank)
     if not changed:
         return
     await conn.execute(_MERGE_MEMBERS, *zip(*changed, strict=True), [members[key] for key in changed])

@@ -5,14 +5,14 @@ raw events: when a value was taken back that was the answer, and when WEIGHTED g
 has. A day is then put together again from its quarter hours.
 
 Theory of operation
-    Rows are locked first, in the order of their keys, by an upsert that changes nothing; a row that was not there is
-    made with no events. Under the lock raw events show all that was committed, and what this transaction has stored:
-    whoever else has stored events here, and waits for the lock, adds them afterwards. Where raw events may have been
-    dropped, their number says whether they are all there; if not, nothing can be counted again.
+    Rows are locked first, in the order of their primary keys, by an upsert that changes nothing; a row that was not
+    there is made with no events. Under the lock raw events show all that was committed, and what this transaction has
+    stored: whoever else has stored events here, and waits for the lock, adds them afterwards. Where raw events may have
+    been dropped, their number says whether they are all there; if not, nothing can be counted again.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,7 @@ from rating import metric as metrics_
 from rating import span
 from rating.metric import Aggregation, Metric
 from rating.span import Point, Span
-from store import bucket, partition
+from store import bucket, cell, partition
 from store.db import Connection
 from store.error import RawEventDropped
 
@@ -34,13 +34,13 @@ Points: TypeAlias = Mapping[Key, tuple[list[Point], list[Point]]]
 _LOCK_SLOTS = """
 insert into usage_slot (account, metric, alias, slot, group_no, events)
 select *, 0 from unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[])
-on conflict (account, metric, alias, slot, group_no) do update set events = usage_slot.events
+on conflict (alias, metric, slot, group_no, account) do update set events = usage_slot.events
 returning account, metric, alias, slot as at, group_no, events, total, first_at, last_at, last_no, level
 """
 _LOCK_DAYS = """
 insert into usage_day (account, metric, alias, day, group_no, events)
 select *, 0 from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[], $5::integer[])
-on conflict (account, metric, alias, day, group_no) do update set events = usage_day.events
+on conflict (alias, metric, day, group_no, account) do update set events = usage_day.events
 returning account, metric, alias, day as at, group_no, events, total, first_at, last_at, last_no, level
 """
 
@@ -49,7 +49,7 @@ _WRITE_SLOTS = """
 insert into usage_slot (account, metric, alias, slot, group_no, events, total, first_at, last_at, last_no, level)
 select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::bigint[],
     $7::numeric[], $8::bigint[], $9::bigint[], $10::bigint[], $11::numeric[])
-on conflict (account, metric, alias, slot, group_no) do update
+on conflict (alias, metric, slot, group_no, account) do update
 set events = excluded.events, total = excluded.total, first_at = excluded.first_at, last_at = excluded.last_at,
     last_no = excluded.last_no, level = excluded.level
 """
@@ -57,7 +57,7 @@ _WRITE_DAYS = """
 insert into usage_day (account, metric, alias, day, group_no, events, total, first_at, last_at, last_no, level)
 select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[], $5::integer[], $6::bigint[],
     $7::numeric[], $8::bigint[], $9::bigint[], $10::bigint[], $11::numeric[])
-on conflict (account, metric, alias, day, group_no) do update
+on conflict (alias, metric, day, group_no, account) do update
 set events = excluded.events, total = excluded.total, first_at = excluded.first_at, last_at = excluded.last_at,
     last_no = excluded.last_no, level = excluded.level
 """
@@ -112,7 +112,7 @@ async def merge(
     groups: Mapping[tuple[int, str], int],
 ) -> None:
     """Let these points come and go. `metrics` by number; `groups` has the numbers of all groups in the keys."""
-    stored = await _lock(conn, _LOCK_SLOTS, sorted(points))
+    stored = await _lock(conn, _LOCK_SLOTS, points)
     after: dict[Key, Span | None] = {}
     unclear: list[Key] = []
     for key, old in stored.items():
@@ -167,7 +167,7 @@ async def _merge_days(
         slots[account, metric, alias, bucket.day_of(slot, zones[account]), group].append(key)
     after: dict[Key, Span | None] = {}
     again: list[Key] = []
-    for key, old in (await _lock(conn, _LOCK_DAYS, sorted(slots))).items():
+    for key, old in (await _lock(conn, _LOCK_DAYS, slots)).items():
         aggregation = metrics[key[1]].aggregation
         if any(slot in unclear or points[slot][1] for slot in slots[key]):
             again.append(key)
@@ -179,9 +179,9 @@ async def _merge_days(
     await _write(conn, after, write_sql=_WRITE_DAYS, drop_sql=_DROP_DAYS)
 
 
-async def _lock(conn: Connection, statement: str, keys: Sequence[Key]) -> dict[Key, Span | None]:
+async def _lock(conn: Connection, statement: str, keys: Iterable[Key]) -> dict[Key, Span | None]:
     """Lock these cells and answer what they hold; None: nothing."""
-    rows = await conn.fetch(statement, *zip(*keys, strict=True))
+    rows = await conn.fetch(statement, *zip(*sorted(keys, key=cell.rank), strict=True))
     return {
         (row["account"], row["metric"], row["alias"], row["at"], row["group_no"]): span_of(row)
         if row["events"]
@@ -191,11 +191,11 @@ async def _lock(conn: Connection, statement: str, keys: Sequence[Key]) -> dict[K
 
 
 async def _write(conn: Connection, after: Mapping[Key, Span | None], *, write_sql: str, drop_sql: str) -> None:
-    kept = sorted((key, one) for key, one in after.items() if one is not None)
-    if kept:
+    ranked = [(key, after[key]) for key in sorted(after, key=cell.rank)]
+    if kept := [(key, one) for key, one in ranked if one is not None]:
         spans = [(one.events, one.total, one.first_at, one.last_at, one.last_no, one.level) for _, one in kept]
         await conn.execute(write_sql, *zip(*(key for key, _ in kept), strict=True), *zip(*spans, strict=True))
-    if empty := sorted(key for key, one in after.items() if one is None):
+    if empty := [key for key, one in ranked if one is None]:
         await conn.execute(drop_sql, *zip(*empty, strict=True))
 
 

@@ -1,5 +1,5 @@
 -- Accounts and the keys that open them.
--- Every later table carries `account` first in its primary key, so that the schema distributes on Citus unchanged.
+-- Every later table carries `account` in its primary key, so that the schema distributes on Citus unchanged.
 
 create table account (
     account integer generated always as identity primary key,

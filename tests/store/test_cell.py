@@ -1,16 +1,19 @@
-"""Cells add up the same whether they travel as arrays or through a table of the session."""
+"""Cells add up the same whether they travel as arrays or through a table of the session, and whoever else adds."""
 
+import asyncio
+import random
+from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import cell
 from store.cell import Cells
-from store.db import Connection
+from store.db import Connection, Pool
 
 # The second of them is at half past: its days begin in the middle of an hour.
 ZONES = {1: ZoneInfo("Europe/Berlin"), 2: ZoneInfo("Asia/Kolkata")}
@@ -23,11 +26,11 @@ DIFFERENCES = st.lists(
 )
 
 
-async def stored(conn: Connection, differences: list[Cells]) -> list[asyncpg.Record]:
+async def stored(conn: Connection, differences: list[Cells], *, is_contended: bool = False) -> list[tuple[Any, ...]]:
     transaction = conn.transaction()
     await transaction.start()
     for one in differences:
-        await cell.merge(conn, one, zones=ZONES)
+        await cell.merge(conn, one, zones=ZONES, is_contended=is_contended)
     found = await conn.fetch("select 'slot', slot::text, * from usage_slot order by 3, 4, 5, 6, 7")
     found += await conn.fetch("select 'day', day::text, * from usage_day order by 3, 4, 5, 6, 7")
     await transaction.rollback()
@@ -43,8 +46,10 @@ async def test_both_ways_come_to_the_same(
         few = await stored(conn, differences)
         patched.setattr(cell, "_FEW", -1)
         many = await stored(conn, differences)
+        contended = await stored(conn, differences, is_contended=True)
 
     assert many == few
+    assert contended == few
 
 
 @pytest.mark.parametrize("few", [-1, 500])
@@ -71,3 +76,102 @@ async def test_a_session_may_stage_again_and_again(conn: Connection, monkeypatch
             await cell.merge(conn, {(1, 1, 1, 1_920_000, 0): [1, None]}, zones=ZONES)
 
     assert await conn.fetchval("select sum(events) from usage_day") == 3
+
+
+@pytest.mark.parametrize("few", [-1, 60, 500])
+async def test_two_who_add_to_the_same_cells_in_other_orders_wait_for_each_other(
+    pool: Pool, conn: Connection, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(cell, "_FEW", few)
+    keys = [(1, metric, alias, 1_920_000 + slot, 0) for metric in (1, 2) for alias in range(1, 41) for slot in (0, 99)]
+
+    async def add(seed: int) -> None:
+        for turn in range(10):
+            # Some of the rows are made by one while the other adds to them.
+            some = random.Random(seed * 100 + turn).sample(keys, 30 + turn * 10)  # noqa: S311
+            async with pool.acquire() as own, own.transaction():
+                await cell.merge(own, {key: [1, key[2]] for key in some}, zones=ZONES)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(add(seed) for seed in range(3)))
+
+    for table in ("usage_slot", "usage_day"):
+        assert await conn.fetchval(f"select sum(events) from {table}") == 3 * sum(range(30, 130, 10))
+        assert await conn.fetchval(f"select count(*) from {table} where total <> events * alias") == 0
+
+
+@pytest.fixture
+async def other(pool: Pool) -> AsyncIterator[Connection]:
+    async with pool.acquire() as other:
+        yield other
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+async def test_a_cell_that_somebody_else_makes_meanwhile_gets_both(
+    conn: Connection, other: Connection, monkeypatch: pytest.MonkeyPatch, *, is_committed: bool
+) -> None:
+    monkeypatch.setattr(cell, "_FEW", -1)
+    old, new = (1, 1, 1, 1_920_000, 0), (1, 1, 2, 1_920_000, 0)
+    async with conn.transaction():
+        await cell.merge(conn, {old: [1, 10]}, zones=ZONES)
+    first = conn.transaction()
+    await first.start()
+    await cell.merge(conn, {new: [2, 20]}, zones=ZONES)
+
+    async def second() -> None:
+        async with other.transaction():
+            await cell.merge(other, {new: [4, 40], old: [4, 40]}, zones=ZONES)
+
+    waiting = asyncio.create_task(second())
+    while not await conn.fetchval("select exists (select from pg_locks where not granted)"):  # noqa: ASYNC110 - the event is the server's
+        await asyncio.sleep(0)
+    await (first.commit() if is_committed else first.rollback())
+    await waiting
+
+    assert await conn.fetch("select events, total from usage_slot order by alias") == [
+        (5, 50),
+        (6, 60) if is_committed else (4, 40),
+    ]
+    assert await conn.fetchval("select sum(events) from usage_day") == (11 if is_committed else 9)
+
+
+@pytest.mark.parametrize("statement", [cell._MERGE_STAGED_SLOTS, cell._MERGE_STAGED_DAYS])
+@pytest.mark.parametrize("staged", [1, 20_000])
+@pytest.mark.parametrize("rows", [0, 1, 20_000])
+async def test_staged_cells_are_merged_along_the_primary_key_however_many_there_are(
+    conn: Connection, statement: str, staged: int, rows: int
+) -> None:
+    async with conn.transaction():
+        await conn.execute(cell.STAGE)
+        await conn.execute(
+            "insert into pg_temp.cell_difference select 1, 1, alias, 1, date '2025-01-01', 0, 1, '1'"
+            f" from generate_series(1, {staged}) as alias"
+        )
+        for table, at in (("usage_slot", "1"), ("usage_day", "date '2025-01-01'")):
+            await conn.execute(
+                f"insert into {table} select 1, 1, alias, {at}, 0, 1, 1 from generate_series(1, {rows}) alias"
+            )
+            await conn.execute(f"analyze {table}")
+        await conn.execute(cell._ALONG_KEYS)
+        plan = "\n".join(row[0] for row in await conn.fetch(f"explain (costs off) {statement}"))
+
+        # The outer side of a left join that loops is the order in which rows are touched.
+        assert "Nested Loop Left Join" in plan, plan
+        outer, inner = plan.split("Index Scan using ")
+        assert "Sort Key: cell_difference.alias, cell_difference.metric" in outer, plan
+        assert inner.startswith(("usage_slot_pkey", "usage_day_pkey")), plan
+        assert "Index Cond: ((alias = " in inner, plan
+
+
+async def test_a_merge_leaves_the_settings_of_the_session_as_they_were(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell, "_FEW", -1)
+    await conn.execute("set enable_hashjoin = on; set jit = on")
+    settings = "select name, setting from pg_settings where name like 'enable_%' or name = 'jit' order by name"
+    before = await conn.fetch(settings)
+
+    async with conn.transaction():
+        await cell.merge(conn, {(1, 1, 1, 1_920_000, 0): [1, None]}, zones=ZONES)
+
+        assert await conn.fetch(settings) == before

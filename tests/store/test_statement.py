@@ -10,7 +10,7 @@ import store
 from store import cell
 from store.db import Connection
 
-FIRST_WORDS = {"select", "insert", "update", "delete", "with"}
+FIRST_WORDS = {"select", "insert", "update", "delete", "merge", "with"}
 
 
 def statements() -> Iterator[tuple[str, str]]:

@@ -224,14 +224,14 @@ HOT = {
     "edges": (
         usage_piece._EDGES,
         [1, [0], ["call"], [1], [START], [START], None],
-        "account_alias_event_timestamp_idx",
+        "alias_event_timestamp_idx",
     ),
-    "rests": (usage_edge._RESTS, [1, [0], [1], [START], [START], 1_001], "account_alias_event_timestamp_idx"),
+    "rests": (usage_edge._RESTS, [1, [0], [1], [START], [START], 1_001], "alias_event_timestamp_idx"),
     "outermost slots": (extent._SLOTS, [1, 1, [0], ["a"], [SLOT], [SLOT], 3], "usage_slot_pkey"),
     "outermost events": (
         extent._NEXT,
         [1, "call", [0], [1], [START], [START], [1], [1], [START], [START], 20],
-        "account_alias_event_timestamp_idx",
+        "alias_event_timestamp_idx",
     ),
 }
 
