@@ -88,7 +88,7 @@ async def count(
     await saving
     meanwhile()
     await event_hour.add(conn, hours)
-    await counter.merge(conn, deltas, counting=known)
+    await counter.merge(conn, deltas, counting=known, is_contended=is_sharded)
     return Outcome(
         counted=batch.events - len(settled.unstored),
         duplicates=len(settled.duplicates),
