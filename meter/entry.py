@@ -17,10 +17,12 @@ from struct import iter_unpack
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from meter import identity
 from meter.error import UnreadableEntry
 from meter.event import Event
+from meter.identity import Named
 
 KEY_BYTES = 16
 # The numbers of accounts are 4 bytes in Postgres.
@@ -30,6 +32,8 @@ _LONG: Final = "q"
 PLACE: Final = "H"
 _LONG_BYTES = 8
 _PLACE_BYTES = 2
+# Any odd number with bits in its upper half.
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -138,10 +142,28 @@ def lines(properties: Iterable[bytes]) -> bytes:
     return b"".join([text + b"\n" for text in properties])
 
 
-def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
+def named(texts: Sequence[str]) -> Named:
     """Each text once, and where the text of each event stands among them."""
-    names = {name: place for place, name in enumerate(dict.fromkeys(texts))}
-    return list(names), array(PLACE, map(names.__getitem__, texts)).tobytes()
+    size = len(texts)
+    # Types are usually one.
+    if texts.count(texts[0]) == size:
+        return [texts[0]], np.zeros(size, np.uint16)
+    names = _Names()
+    places = np.fromiter(map(names.__getitem__, texts), np.uint16, size)
+    return list(names), places
+
+
+class _Names(dict[str, int]):
+    """Numbers names as they are asked for, so that the places of a column cost one look at each event."""
+
+    def __missing__(self, name: str) -> int:
+        place = self[name] = len(self)
+        return place
+
+
+def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
+    names, places = named(texts)
+    return [*names], places.tobytes()
 
 
 def cut(events: Block, start: int, stop: int) -> Block:
@@ -199,7 +221,6 @@ def duplicates(keys: Sequence[bytes], digests: Sequence[int]) -> int:
     Those have no effect whatever is stored. More is not known here: that would be a look at Postgres, and what one
     process remembers of others' corrections may be wrong.
     """
-    # The usual case costs one set of the keys.
     if len({*keys}) == len(keys):
         return 0
     found = 0
@@ -208,6 +229,17 @@ def duplicates(keys: Sequence[bytes], digests: Sequence[int]) -> int:
         found += last.get(key) == digest
         last[key] = digest
     return found
+
+
+def duplicates_of(request: Block) -> int:
+    """The same of a request that is one block."""
+    # The usual case costs a sort of numbers that stand for the keys.
+    halves = np.frombuffer(request.keys, np.uint64)
+    mixed = halves[::2] * _ODD ^ halves[1::2]
+    mixed.sort()
+    if (mixed[1:] != mixed[:-1]).all():
+        return 0
+    return duplicates(request.split_keys, request.digests)
 
 
 def encode_block(events: Block) -> bytes:

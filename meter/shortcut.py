@@ -156,7 +156,7 @@ class Shortcut:
         position = await self._send(block, [asked])
         if position is None:
             return
-        duplicates = entry.duplicates(block.split_keys, block.digests)
+        duplicates = entry.duplicates_of(block)
         body = ingest.counted(len(block), duplicates, position, [])
         self._answer(asked, 202, connection.reply(_head(202, position), body))
 
