@@ -205,6 +205,8 @@ async def _fold(received: Received, settled: Settled, known: Mapping[int, Counti
     for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
         for account, stored in _stored(versions).items():
             fold.fold(deltas, rules[account], account=account, events=fold.occurrences(stored), sign=sign)
+    # Here, while Postgres stores, and not where it is needed.
+    deltas.cells()
     return deltas
 
 

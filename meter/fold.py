@@ -1,8 +1,8 @@
 """Events x metrics -> differences of counters. Pure; the one place where usage is counted.
 
 The aggregator folds what arrived, a correction folds what it takes back with sign -1, a new metric folds its history:
-all through `fold`, so that they cannot disagree. Sums are exact: integers stay integers, decimals go through
-rating.number; numbers of numpy only where all of a sum fits into them.
+all through `fold`, so that they cannot disagree. What adds up is left in columns (store/tally.py) until all events are
+folded, and added up then, exactly.
 """
 
 from collections import Counter
@@ -14,19 +14,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rating import metric, number
+from rating import metric
 from rating.metric import Aggregation, Columns, Counted, Metric
-from store import cell, counter
+from store import cell, counter, tally
 from store.bucket import SLOT_MICROSECONDS
 from store.counter import Deltas
 
 Rules: TypeAlias = "Mapping[str, Counts]"
-# An alias number and a quarter hour as one number.
-_SLOT_BITS = 32
-# So many places have a counter each, whether anything is counted there or not.
-_POSSIBLE_MAX = 1 << 16
-# What a sum of 64 bits may come to, with a bit to spare.
-_SUM_MAX = 1 << 62
 
 
 class Occurrences(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -129,43 +123,45 @@ class _Read:
         self.events = events
         self.columns = columns
         self.size = len(events.numbers)
-        # Each alias and quarter hour once, and where among them each event stands.
-        both = events.aliases.astype(np.int64) << _SLOT_BITS | events.timestamps // SLOT_MICROSECONDS
-        self.spots, self.spot_places = np.unique(both, return_inverse=True)
+        self.slots = events.timestamps // SLOT_MICROSECONDS
 
 
 class _Found(msgspec.Struct, frozen=True, eq=False):
-    """What a metric counts of these events: which, what each adds, and at which place: its spot and group in one."""
+    """What a metric counts of these events: which, and what each of those adds and which group it is of."""
 
-    read: _Read
     is_counted: NDArray[np.bool_]
     # Nothing where it only matters how many there are.
     taken: Sequence[Any]
-    places: NDArray[np.int64]
+    groups: NDArray[np.int64]
     # The texts of groups; none where nothing is grouped.
     texts: Sequence[str]
 
-    def keys(self, of: tuple[int, int], places: NDArray[np.int64]) -> list[cell.Key]:
-        """Places as counters name them; `of`: account and metric."""
-        spots, groups = np.divmod(places, max(len(self.texts), 1))
-        aliases, slots = np.divmod(self.read.spots[spots], 1 << _SLOT_BITS)
-        names = map(self.texts.__getitem__, groups.tolist()) if self.texts else repeat(0)
-        account, metric_ = map(repeat, of)
-        return list(zip(account, metric_, aliases.tolist(), slots.tolist(), names, strict=False))
+    def keys(self, of: tuple[int, int], read: _Read) -> list[cell.Key]:
+        """Where counters count each; `of`: account and metric."""
+        names = map(self.texts.__getitem__, self.groups.tolist()) if self.texts else repeat(0)
+        aliases, slots = read.events.aliases[self.is_counted].tolist(), read.slots[self.is_counted].tolist()
+        return [(*of, *place) for place in zip(aliases, slots, names, strict=False)]
 
 
 def _fold(deltas: Deltas, rule: Rule, account: int, read: _Read, sign: int) -> None:
     """One metric."""
     found, of = _found(rule, read), (account, rule.metric.number)
     if found.texts:
-        groups = np.unique(found.places % len(found.texts)).tolist()
-        deltas.groups.update([(account, found.texts[group]) for group in groups])
+        used = np.unique(found.groups).tolist()
+        deltas.groups.update([(account, found.texts[group]) for group in used])
     if not rule.metric.is_additive:
-        _add_points(deltas, of, found, sign)
+        _add_points(deltas, of, read, found, sign)
         return
     if rule.is_unique:
-        _add_members(deltas, of, found, sign)
-    _add_cells(deltas, of, found, is_sum=rule.is_sum, sign=sign)
+        _add_members(deltas, found.keys(of, read), found.taken, sign)
+    counted = tally.Counted(
+        aliases=read.events.aliases[found.is_counted],
+        slots=read.slots[found.is_counted],
+        values=found.taken if rule.is_sum else None,
+        groups=found.groups,
+        texts=found.texts,
+    )
+    deltas.tallies[of].add(counted, sign=sign)
 
 
 def _found(rule: Rule, read: _Read) -> _Found:
@@ -180,64 +176,24 @@ def _found(rule: Rule, read: _Read) -> _Found:
             is_counted = is_counted & np.array([value is not None for value in taken])
         if not is_counted.all():
             taken = list(compress(taken, is_counted))
-    places = read.spot_places
+    groups: Sequence[int] = []
     texts: list[str] = []
     if rule.metric.group_by:
         groups, texts = metric.groups(rule.metric.group_by, read.columns)
-        places = places * len(texts) + np.array(groups, np.int64)
-    return _Found(read, is_counted, taken, places[is_counted], texts)
+    places = np.array(groups, np.int64) if texts else np.zeros(read.size, np.int64)
+    return _Found(is_counted, taken, places[is_counted], texts)
 
 
-def _add_cells(deltas: Deltas, of: tuple[int, int], found: _Found, *, is_sum: bool, sign: int) -> None:
-    """How many events were counted at each place, and what they add up to."""
-    possible = len(found.read.spots) * max(len(found.texts), 1)
-    # Sorted only if there is no room for all that might be there.
-    if possible > _POSSIBLE_MAX:
-        names, places = np.unique(found.places, return_inverse=True)
-    else:
-        names, places = np.arange(possible), found.places
-    numbers = np.bincount(places, minlength=len(names))
-    is_there = numbers > 0
-    counts = (sign * numbers[is_there]).tolist()
-    totals: list[Any] = [None] * len(counts)
-    if is_sum:
-        totals = list(compress(_sums(found.taken, places, len(names)), is_there))
-    if sign < 0 and is_sum:
-        # Not even a sign with an operator: that would round.
-        totals = [number.subtract(0, total) for total in totals]
-    cells = deltas.cells
-    for key, events, total in zip(found.keys(of, names[is_there]), counts, totals, strict=True):
-        if (known := cells.get(key)) is None:
-            cells[key] = [events, total]
-        else:
-            known[0] += events
-            known[1] = cell.add(known[1], total)
-
-
-def _sums(taken: Sequence[Any], places: NDArray[np.int64], size: int) -> list[Any]:
-    """The sum at each place."""
-    if {*map(type, taken)} == {int} and min(taken) * len(taken) > -_SUM_MAX and max(taken) * len(taken) < _SUM_MAX:
-        sums = np.zeros(size, np.int64)
-        np.add.at(sums, places, np.array(taken, np.int64))
-        return sums.tolist()
-    totals: list[Any] = [0] * size
-    # Decimals never with an operator: that would round to the ambient precision.
-    for place, value in zip(places.tolist(), taken, strict=True):
-        totals[place] = cell.add(totals[place], value)
-    return totals
-
-
-def _add_members(deltas: Deltas, of: tuple[int, int], found: _Found, sign: int) -> None:
-    """`of`: account and metric."""
-    for (key, value), events in Counter(zip(found.keys(of, found.places), found.taken, strict=True)).items():
+def _add_members(deltas: Deltas, keys: Sequence[cell.Key], values: Sequence[Any], sign: int) -> None:
+    for (key, value), events in Counter(zip(keys, values, strict=True)).items():
         member = (*key, counter.member_value(str(value)))
         deltas.members[member] = deltas.members.get(member, 0) + sign * events
 
 
-def _add_points(deltas: Deltas, of: tuple[int, int], found: _Found, sign: int) -> None:
+def _add_points(deltas: Deltas, of: tuple[int, int], read: _Read, found: _Found, sign: int) -> None:
     """`of`: account and metric."""
-    numbers = found.read.events.numbers[found.is_counted].tolist()
-    timestamps = found.read.events.timestamps[found.is_counted].tolist()
-    for event_no, at, key, value in zip(numbers, timestamps, found.keys(of, found.places), found.taken, strict=True):
+    numbers = read.events.numbers[found.is_counted].tolist()
+    timestamps = read.events.timestamps[found.is_counted].tolist()
+    for event_no, at, key, value in zip(numbers, timestamps, found.keys(of, read), found.taken, strict=True):
         # What came stands first, what went second.
         deltas.points.setdefault(key, ([], []))[sign < 0].append((at, event_no, value))
