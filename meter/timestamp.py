@@ -25,10 +25,10 @@ _RFC_3339 = re.compile(
 )
 # Where the fraction of a second begins, behind its point.
 _FRACTION = 20
-# What timestamps of one length look like if their digits are zeros: without a fraction, or with one to six digits.
+# What lines of one length look like if their digits are zeros: without a fraction, or with one to six digits.
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _FORMS = {
-    len(form): form
+    len(form): form + b"\n"
     for form in (b"0000-00-00T00:00:00Z", *(b"0000-00-00T00:00:00.%bZ" % (b"0" * digits) for digits in range(1, 7)))
 }
 # Made once: for a few texts it costs as much to say what they are as to read them. Z is left out, numpy refuses it.
@@ -76,11 +76,11 @@ def read(text: str, received_at: int) -> int:
 
 def read_all(texts: Sequence[str], received_at: int) -> npt.NDArray[np.int64] | None:
     """Timestamps in UTC of one length, as a program writes them: a second, maybe a point and digits, Z."""
-    size, joined = len(texts[0]), "".join(texts).encode()
-    # The lengths as well: two texts of other lengths may look like two of this one when they are put together.
-    if size not in _FORMS or {*map(len, texts)} != {size} or joined.translate(_ZEROS) != _FORMS[size] * len(texts):
+    size, lines = len(texts[0]), "\n".join(texts).encode()
+    form = _FORMS.get(size)
+    if form is None or lines.translate(_ZEROS) != (form * len(texts))[:-1]:
         return None
-    written = np.ndarray(len(texts), _WRITTEN[size], joined, strides=(size,))
+    written = np.ndarray(len(texts), _WRITTEN[size], lines, strides=(len(form),))
     try:
         found = written.astype(_MICROSECONDS).view(_LONG)
     except ValueError:
