@@ -148,17 +148,9 @@ def named(texts: Sequence[str]) -> Named:
     # Types are usually one.
     if texts.count(texts[0]) == size:
         return [texts[0]], np.zeros(size, np.uint16)
-    names = _Names()
-    places = np.fromiter(map(names.__getitem__, texts), np.uint16, size)
-    return list(names), places
-
-
-class _Names(dict[str, int]):
-    """Numbers names as they are asked for, so that the places of a column cost one look at each event."""
-
-    def __missing__(self, name: str) -> int:
-        place = self[name] = len(self)
-        return place
+    names = [*dict.fromkeys(texts)]
+    places = dict(zip(names, range(len(names)), strict=True))
+    return names, np.fromiter(map(places.__getitem__, texts), np.uint16, size)
 
 
 def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:

@@ -217,7 +217,7 @@ async def _read(
     problems: list[EventRefused] = []
     rejected: list[Rejection] = []
     decode = letter.language.decode
-    for index, raw in enumerate(letter.parts):
+    for index, raw in enumerate(letter.one_by_one):
         if index and not index % TURN_EVENTS:
             await turns.take(TURN_BYTES)
         try:

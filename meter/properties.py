@@ -52,9 +52,9 @@ def encode(properties: dict[str, Any]) -> bytes:
 
 def encode_all(many: Sequence[dict[str, Any]]) -> bytes | None:
     """The same for those of many events, which is cheaper: a line for each. None: encode them one by one, to learn what
-    is wrong.
+    is wrong. They may also be structs, all of one kind (shape.py).
     """
-    if max(map(len, many)) > PROPERTIES_MAX:
+    if isinstance(many[0], dict) and max(map(len, many)) > PROPERTIES_MAX:
         return None
     # The JSON of a text has no line feed of its own.
     encoded = _ENCODER.encode_lines(many)
@@ -63,7 +63,7 @@ def encode_all(many: Sequence[dict[str, Any]]) -> bytes | None:
     is_plain = (
         encoded.count(b"{") == len(many)
         and b"[" not in encoded
-        and b"\\u0000" not in encoded
+        and (b"\\" not in encoded or b"\\u0000" not in encoded)
         and _TOO_LONG not in encoded.translate(_ZEROS)
     )
     return encoded if is_plain else None

@@ -30,6 +30,7 @@ IDS = st.one_of(
     # Put together, the two look like two UUIDs.
     st.sampled_from(["019535d9-3df7-79fb-b466-fa907fa17f9", "e019535d9-3df7-79fb-b466-fa907fa17f9e"]),
     st.sampled_from(["019535d9-3df7-89fb-b466-fa907fa17f9e", "019535d9-3df7-89fb-7466-fa907fa17f9e"]),
+    st.sampled_from(["019535d9-3df7-79fb-b466-fa907fa17f9\n", "019535d9-3df7-79fb-b466\nfa907fa17f9e", "\n"]),
 )
 TIMES = st.one_of(
     st.integers(-2, 3_187_555_200_000_002).map(lambda after: f"{timestamp.instant(START + after).isoformat()[:-6]}Z"),
@@ -37,6 +38,7 @@ TIMES = st.one_of(
     st.sampled_from(["2025-03-01T12:05:00.000Z", "2025-03-01T12:05:00.001Z", "2025-02-30T10:07:00.125Z"]),
     st.sampled_from(["2025-03-01T10:07:00.12\u0665Z", "2025-03-01T10:07:00.1_5Z", "2025-03-01T10:07:00.125z"]),
     st.sampled_from(["2025-03-01T10:07:00,125Z", "2025-03-01T10:07:60.125Z", "2025-03-01T10:07:00.12Z2"]),
+    st.sampled_from(["2025-03-01T10:07:00Z\n2025-03-01T10:07:00Z", "2025-03-01T10:07:00.12Z\n", "\n"]),
     st.sampled_from(["2025-03-01T24:00:00.125Z", "2025-03-01T30:07:00.125Z", "2025-03-01T10:60:00.125Z"]),
     st.sampled_from(["2025-02-28T10:07:00.125Z", "2025-03-01t10:07:00.125Z", "2025-03-01T10:07:00.0.5Z"]),
 )
