@@ -180,7 +180,8 @@ class Aggregator:
             self._positions[name] = positions.get(name, stream_position.START)
             # A stream that is full of what is counted takes nothing in, so no batch would ever trim it.
             await self._trim(name, now)
-        if await stream.read(self._redis, name, after=self._positions[name], limit=1):
+        position = self._positions[name]
+        if self._reader.is_ahead(name, position) or await stream.read(self._redis, name, after=position, limit=1):
             self._quiet[name] = 0
             return True
         if self._quiet[name] == 0:

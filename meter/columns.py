@@ -8,6 +8,8 @@ Nothing is taken here that `event.take` would refuse, and what is made of it is 
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 from msgspec.structs import astuple
 
 from meter import entry, event, identity, properties, timestamp
@@ -18,48 +20,52 @@ from meter.event import NewId, Wire
 
 def block(wires: Sequence[Wire], *, account: int, received_at: int, new_id: NewId) -> Block | None:
     """The block of decoded events, if all are good and plain."""
-    aliases, types, sent_ids, written, flat = zip(*map(astuple, wires), strict=True)
+    sent_aliases, sent_types, sent_ids, written, flat = zip(*map(astuple, wires), strict=True)
     ids = [str(new_id()) if one is None else one for one in sent_ids]
     times = _times(written, received_at)
     lines = properties.encode_all(flat)
     if times is None or lines is None:
         return None
     texts = lines.splitlines()
-    if not _are_sound(aliases, types, ids, texts):
+    own = identity.own_keys(ids)
+    aliases, types = entry.named(sent_aliases), entry.named(sent_types)
+    # An id that is its own key is sound.
+    if not _are_sound(aliases[0], types[0], ids[:1] if own else ids, texts):
         return None
     is_timed = written[0] is not None
-    own = identity.own_keys(ids)
+    digests = identity.digests(texts, aliases=aliases, types=types, timestamps=times if is_timed else None)
     keys = [] if own else list(map(identity.key, ids))
-    return entry.pack(
+    return Block(
         account=account,
         received_at=received_at,
         keys=own or b"".join(keys),
-        digests=identity.digests(aliases, types, times if is_timed else [None] * len(times), texts),
+        packed_digests=digests.tobytes(),
         ids={place: ids[place] for place, key in enumerate(keys) if not identity.is_id(key)},
-        aliases=aliases,
-        types=types,
-        timestamps=times,
-        untimed=() if is_timed else range(len(times)),
+        alias_names=[*aliases[0]],
+        packed_aliases=aliases[1].tobytes(),
+        type_names=[*types[0]],
+        packed_types=types[1].tobytes(),
+        packed_timestamps=times.tobytes(),
+        untimed=[] if is_timed else [*range(len(times))],
         lines=lines,
     )
 
 
-def _times(written: Sequence[str | None], received_at: int) -> list[int] | None:
+def _times(written: Sequence[str | None], received_at: int) -> npt.NDArray[np.int64] | None:
     """When the events happened, if all say so or none does."""
     said = [one for one in written if one is not None]
     if not said:
-        return [received_at] * len(written)
+        return np.full(len(written), received_at)
     return timestamp.read_all(said, received_at) if len(said) == len(written) else None
 
 
 def _are_sound(aliases: Sequence[str], types: Sequence[str], ids: Sequence[str], texts: Sequence[bytes]) -> bool:
-    names, kinds = {*aliases}, {*types}
     # The longest of each, which may be of different events: then it is looked at more closely elsewhere.
-    columns: tuple[Iterable[str | bytes], ...] = (names, kinds, ids, texts)
+    columns: tuple[Iterable[str | bytes], ...] = (aliases, types, ids, texts)
     if sum(max(map(len, column)) for column in columns) > event.EVENT_BYTES_MAX:
         return False
     try:
-        event.check_names(aliases=names, types=kinds)
+        event.check_names(aliases=aliases, types=types)
         event.check_ids(ids)
     except EventRefused:
         return False

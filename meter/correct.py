@@ -15,6 +15,8 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from meter import version
 from meter.batch import Batch
@@ -53,8 +55,11 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Id(msgspec.Struct, frozen=True):
-    """Everything about one id that came again: what came now, what was stored, and what stands after it."""
+    """Everything about one id that came again: account and key, what came now, what was stored, and what stands after
+    it.
+    """
 
+    name: tuple[int, UUID]
     new: Sequence[Item]
     walk: Walk
     known: Known | None = None
@@ -77,89 +82,90 @@ async def settle(
 
     `is_sharded`: other streams exist, so something that was received earlier may still arrive.
     """
-    ids = {identity: _fresh(batch, places, first_no) for identity, places in _repeated(batch).items()}
+    ids = {number: _fresh(batch, number, places, first_no=first_no) for number, places in _repeated(batch).items()}
     claims = _claims(batch, ids, first_no=first_no)
     if is_sharded or recent is None:
         # Two who claim the same ids must do so in one order, which is that of the keys.
-        known = await _claim(conn, claims, is_contended=is_sharded)
+        claimed = await event_key.claim(conn, claims, is_contended=is_sharded)
+        known = {one.place: one for one in claimed}
     else:
         known = await _claim_by(recent, conn, claims)
     is_open = is_sharded or (bool(ids or known) and await event_version.is_open(conn, before=batch.last))
-    ids = {identity: msgspec.structs.replace(one, is_open=is_open) for identity, one in ids.items()}
+    ids = {number: msgspec.structs.replace(one, is_open=is_open) for number, one in ids.items()}
     duplicates, dropped = await _meet(conn, batch, known, ids=ids, first_no=first_no, is_open=is_open)
     await _correct(conn, ids)
     await event_version.add(conn, list(_history(ids)))
     return _settled(ids, duplicates, dropped)
 
 
-async def _claim(conn: Connection, claims: Claims, *, is_contended: bool) -> dict[bytes, Known]:
-    claimed = await event_key.claim(conn, claims, is_contended=is_contended)
-    return {claims.identities[one.place]: one for one in claimed}
-
-
-async def _claim_by(recent: Recent, conn: Connection, claims: Claims) -> dict[bytes, Known]:
-    """The same for ids that nobody else claims now, split into those that will be new and the others."""
-    seen = recent.among(claims.identities)
-    recent.learn(claims.identities)
+async def _claim_by(recent: Recent, conn: Connection, claims: Claims) -> dict[int, Known]:
+    """Claims of ids that nobody else claims now, split into those that will be new and the others."""
+    is_seen = recent.among(claims.keys)
+    recent.learn(claims.keys)
     if not recent.is_trusted():
-        return await _claim(conn, claims, is_contended=False)
-    is_new = [identity not in seen for identity in claims.identities]
+        return await _claim(conn, claims)
     try:
         async with conn.transaction():
-            await event_key.add(conn, claims.only(is_new) if seen else claims)
+            await event_key.add(conn, claims.only(~is_seen) if is_seen.any() else claims)
     except asyncpg.UniqueViolationError:
         recent.was_wrong()
-        return await _claim(conn, claims, is_contended=False)
+        return await _claim(conn, claims)
     recent.was_right()
-    return await _claim(conn, claims.only([not one for one in is_new]), is_contended=False) if seen else {}
+    return await _claim(conn, claims, is_seen) if is_seen.any() else {}
+
+
+async def _claim(conn: Connection, claims: Claims, chosen: NDArray[np.bool_] | None = None) -> dict[int, Known]:
+    """The sure way, for all or for those that are chosen."""
+    if chosen is None:
+        return {one.place: one for one in await event_key.claim(conn, claims, is_contended=False)}
+    numbers = np.flatnonzero(chosen).tolist()
+    return {numbers[one.place]: one for one in await event_key.claim(conn, claims.only(chosen), is_contended=False)}
 
 
 async def _meet(
     conn: Connection,
     batch: Batch,
-    known: Mapping[bytes, Known],
+    known: Mapping[int, Known],
     *,
-    ids: dict[bytes, _Id],
+    ids: dict[int, _Id],
     first_no: int,
     is_open: bool,
 ) -> tuple[list[int], list[int]]:
     """Walk known ids again, now with what is stored of them; answers the numbers of plain retries, and of what cannot
     take effect because the raw row is gone.
     """
-    places: defaultdict[bytes, list[int]] = defaultdict(list)
-    for place, identity in enumerate(batch.identities) if known else ():
-        if identity in known:
-            places[identity].append(place)
     revertible = await backfill.revertible(conn, [one.event_no for one in known.values()])
     retries: list[int] = []
     dropped: list[int] = []
-    changed: dict[bytes, list[int]] = {}
-    for identity, found in places.items():
-        one = known[identity]
+    changed: dict[int, list[int]] = {}
+    for number, one in known.items():
+        found = batch.places(number)
         if is_open or one.event_no in revertible or any(batch.digests[place] != one.digest for place in found):
-            changed[identity] = found
+            changed[number] = found
         else:
             # The usual case: nothing has to be read.
-            ids.pop(identity, None)
+            ids.pop(number, None)
             retries += [first_no + place for place in found]
-    history = await event_version.read(conn, [_pair(identity) for identity in changed])
-    versions = await _versions(conn, history, [(_pair(identity), known[identity]) for identity in changed])
-    for identity, found in changed.items():
-        pair, one = _pair(identity), known[identity]
-        if _is_gone(one, versions.get((pair[0], one.event_no)), history.get(pair, [])):
-            ids.pop(identity, None)
+    names = {number: batch.named(number) for number in changed}
+    history = await event_version.read(conn, list(names.values()))
+    versions = await _versions(conn, history, [(names[number], known[number]) for number in changed])
+    for number, found in changed.items():
+        name, one = names[number], known[number]
+        if _is_gone(one, versions.get((name[0], one.event_no)), history.get(name, [])):
+            ids.pop(number, None)
             for place in found:
                 (retries if batch.digests[place] == one.digest else dropped).append(first_no + place)
             continue
         new = _items(batch, found, first_no)
-        before = _stored(one, versions, account=pair[0], history=history.get(pair, []))
-        ids[identity] = _Id(
+        before = _stored(one, versions, account=name[0], history=history.get(name, []))
+        ids[number] = _Id(
+            name=name,
             new=new,
             walk=version.walk(sorted([*before, *new], key=lambda item: item.order)),
             known=one,
-            stored=versions.get((pair[0], one.event_no)),
+            stored=versions.get((name[0], one.event_no)),
             before=before,
-            has_history=pair in history,
+            has_history=name in history,
             is_open=is_open or one.event_no in revertible,
         )
     return retries, dropped
@@ -178,7 +184,7 @@ async def _versions(
     ids: Sequence[tuple[tuple[int, UUID], Known]],
 ) -> dict[tuple[int, int], Version]:
     """Every stored row of these ids, by account and number."""
-    wanted = {(pair[0], one.event_no) for pair, one in ids if one.digest != CANCELLATION}
+    wanted = {(name[0], one.event_no) for name, one in ids if one.digest != CANCELLATION}
     wanted |= {(account, one.event_no) for (account, _), items in history.items() for one in items if one.event_no}
     found = await event.versions(conn, wanted) if wanted else []
     return {(one.account, one.event_no): one for one in found}
@@ -197,41 +203,38 @@ def _stored(
     return version.items(history, {number: row for (_, number), row in versions.items()})
 
 
-async def _correct(conn: Connection, ids: Mapping[bytes, _Id]) -> None:
+async def _correct(conn: Connection, ids: Mapping[int, _Id]) -> None:
     """Let known keys name what stands now, and stored rows have the state that follows from it."""
-    moved: list[tuple[bytes, Item]] = []
+    moved: defaultdict[int, list[tuple[UUID, int, int]]] = defaultdict(list)
     states: list[tuple[int, int, str]] = []
     times: list[tuple[int, int, int]] = []
-    for identity, one in ids.items():
+    for one in ids.values():
         standing = one.walk.standing
         if one.known is None or standing is None:
             continue
         if (standing.event_no, standing.digest) != (one.known.event_no, one.known.digest):
-            moved.append((identity, standing))
+            account, key = one.name
+            moved[account].append((key, standing.event_no, standing.digest))
         if one.stored is None or one.after is None:
             continue
         if one.after.state != one.stored.state:
             states.append((one.stored.account, one.stored.event_no, one.after.state))
         if one.after.timestamp != one.stored.timestamp:
             times.append((one.stored.account, one.stored.event_no, one.after.timestamp))
-    if moved:
-        moved.sort(key=_first)
-        identities, items = [identity for identity, _ in moved], [item for _, item in moved]
-        await event_key.correct(
-            conn, Claims(identities, [item.event_no for item in items], [item.digest for item in items])
-        )
+    for account, claims in sorted(moved.items()):
+        await event_key.correct(conn, Claims.of(account, claims))
     await event.set_states(conn, states)
     await event.set_times(conn, times)
 
 
-def _history(ids: Mapping[bytes, _Id]) -> Iterable[tuple[int, UUID, event_version.Item]]:
+def _history(ids: Mapping[int, _Id]) -> Iterable[tuple[int, UUID, event_version.Item]]:
     """What has to be remembered of ids, lest something older arrives, and for those who ask for an id's versions."""
-    for identity, one in ids.items():
+    for one in ids.values():
         repeats = one.walk.repeats
         if not one.is_open and one.known is None and one.walk.standing and len(repeats) + 1 == len(one.new):
             # Retries within one batch, with nothing between them.
             continue
-        account, key = _pair(identity)
+        account, key = one.name
         for item in one.new if one.has_history else (*one.before, *one.new):
             if item.digest == CANCELLATION:
                 yield account, key, event_version.Item(item.order, None, CANCELLATION)
@@ -241,7 +244,7 @@ def _history(ids: Mapping[bytes, _Id]) -> Iterable[tuple[int, UUID, event_versio
                 yield account, key, event_version.Item(item.order, row, item.digest, untimed_at)
 
 
-def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int], dropped: Iterable[int]) -> Settled:
+def _settled(ids: Mapping[int, _Id], retries: Iterable[int], dropped: Iterable[int]) -> Settled:
     new = [(one, item) for one in ids.values() for item in one.new]
     cancellations = frozenset(item.event_no for _, item in new if item.digest == CANCELLATION)
     duplicates = frozenset(item.event_no for one, item in new if item.event_no in one.walk.repeats) | {*retries}
@@ -262,28 +265,19 @@ def _settled(ids: Mapping[bytes, _Id], retries: Iterable[int], dropped: Iterable
     )
 
 
-def _repeated(batch: Batch) -> dict[bytes, list[int]]:
+def _repeated(batch: Batch) -> dict[int, list[int]]:
     """The places of identities that stand in the batch more than once, or are cancelled there."""
-    last = batch.last_places
-    found: set[bytes] = set()
-    if len(last) < batch.events:
-        # An id that came again names its last place, and stands before that one as well.
-        places_ = enumerate(map(last.__getitem__, batch.identities))
-        found |= {batch.identities[place] for place, at in places_ if at != place}
-    if CANCELLATION in batch.digests:
-        found |= {batch.identities[place] for place, one in enumerate(batch.digests) if one == CANCELLATION}
-    places: dict[bytes, list[int]] = {identity: [] for identity in found}
-    if found:
-        for place, identity in enumerate(batch.identities):
-            if identity in places:
-                places[identity].append(place)
-    return places
+    is_repeated = np.diff(batch.starts, append=batch.events) > 1
+    cancelled = batch.digests == CANCELLATION
+    if cancelled.any():
+        is_repeated |= np.logical_or.reduceat(cancelled[batch.sorted_places], batch.starts)
+    return {number: batch.places(number) for number in np.flatnonzero(is_repeated).tolist()}
 
 
-def _fresh(batch: Batch, places: Sequence[int], first_no: int) -> _Id:
+def _fresh(batch: Batch, number: int, places: Sequence[int], *, first_no: int) -> _Id:
     """An id as if nothing were stored of it."""
     new = _items(batch, places, first_no)
-    return _Id(new=new, walk=version.walk(new))
+    return _Id(name=batch.named(number), new=new, walk=version.walk(new))
 
 
 def _items(batch: Batch, places: Iterable[int], first_no: int) -> list[Item]:
@@ -300,24 +294,10 @@ def _items(batch: Batch, places: Iterable[int], first_no: int) -> list[Item]:
     ]
 
 
-def _claims(batch: Batch, ids: Mapping[bytes, _Id], *, first_no: int) -> Claims:
+def _claims(batch: Batch, ids: Mapping[int, _Id], *, first_no: int) -> Claims:
     """What each identity's key shall name if it is new."""
-    stands = {
-        identity: one.walk.standing.event_no - first_no
-        for identity, one in ids.items()
-        if one.walk.standing is not None
-    }
-    identities = batch.sorted_identities
-    places = list(map(batch.last_places.__getitem__, identities))
-    if stands:
-        places = [stands.get(identity, place) for identity, place in zip(identities, places, strict=True)]
-    return Claims(identities, [first_no + place for place in places], list(map(batch.digests.__getitem__, places)))
-
-
-def _first(moved: tuple[bytes, Item]) -> bytes:
-    return moved[0]
-
-
-def _pair(identity: bytes) -> tuple[int, UUID]:
-    account, key = event_key.split(identity)
-    return account, UUID(bytes=key)
+    places = batch.last_places
+    for number, one in ids.items():
+        if one.walk.standing is not None:
+            places[number] = one.walk.standing.event_no - first_no
+    return Claims(batch.accounts[places], batch.keys[places], first_no + places, batch.digests[places])

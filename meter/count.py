@@ -12,26 +12,31 @@ never deadlock. Where there is one stream nobody else claims ids, and they may b
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import compress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from meter import correct, fold
-from meter.batch import Batch, Placed
+from meter import correct, entry, fold
+from meter.batch import Batch
 from meter.correct import Settled
+from meter.entry import Block
+from meter.error import UnreadableEntry
 from meter.fold import Occurrences
 from meter.recent import Recent
 from store import counter, counting, event, event_hour, usage_alias
 from store.counter import Deltas
 from store.counting import Counting
 from store.db import Connection
-from store.event import Received
+from store.event import Received, Version
 
 # The alias of cancellations, which make no row.
 _NOBODY = 0
-# What is folded between two looks at the connection that stores: some milliseconds.
-_PIECE_EVENTS = 2_000
+# What is folded between two looks at the connection that stores: some milliseconds, and what the caches hold.
+_PIECE_EVENTS = 4_000
+_LINE_FEED = ord("\n")
 # account -> alias -> number
 Numbers = dict[int, dict[str, int]]
 
@@ -64,16 +69,18 @@ async def count(
     """
     if batch.events > event.NUMBERS_PER_BLOCK:
         raise AssertionError(f"{batch.events} events in one batch")
+    if not batch.events:
+        return Outcome(counted=0, duplicates=0, corrections=0, first_no=0, aliases={})
     known = await counting.hold(conn, {placed.block.account for placed in batch.blocks})
     aliases = await usage_alias.intern(conn, _unnumbered(batch, numbers))
     first_no = await event.take_numbers(conn)
     settled = await correct.settle(conn, batch, first_no=first_no, is_sharded=is_sharded, recent=recent)
-    received = [_received(placed, first_no, settled, numbers=numbers, aliases=aliases) for placed in batch.blocks]
+    received = _received(batch, first_no, settled, numbers=numbers, aliases=aliases)
     # Postgres stores the raw rows while we fold.
     saving = asyncio.create_task(event.save(conn, received, unstored=settled.unstored, states=settled.states))
     try:
         deltas = await _fold(received, settled, known)
-        hours = _hours(received, settled, first_no)
+        hours = _hours(received, settled)
     except BaseException:
         saving.cancel()
         await asyncio.gather(saving, return_exceptions=True)
@@ -81,7 +88,7 @@ async def count(
     await saving
     meanwhile()
     await event_hour.add(conn, hours)
-    await counter.merge(conn, deltas, counting=known)
+    await counter.merge(conn, deltas, counting=known, is_contended=is_sharded)
     return Outcome(
         counted=batch.events - len(settled.unstored),
         duplicates=len(settled.duplicates),
@@ -104,93 +111,121 @@ def _unnumbered(batch: Batch, numbers: Numbers) -> set[tuple[int, str]]:
 
 
 def _received(
-    placed: Placed, first_no: int, settled: Settled, *, numbers: Numbers, aliases: Mapping[tuple[int, str], int]
+    batch: Batch, first_no: int, settled: Settled, *, numbers: Numbers, aliases: Mapping[tuple[int, str], int]
 ) -> Received:
-    block = placed.block
-    known = numbers.get(block.account, {})
-    named = [
-        (known[name] if name in known else aliases[block.account, name]) if name else _NOBODY
-        for name in block.alias_names
-    ]
-    first = first_no + placed.first_place
+    blocks, sizes = [placed.block for placed in batch.blocks], batch.sizes
+    places = np.arange(batch.events)
+    firsts = np.array([placed.first_index - placed.first_place for placed in batch.blocks], np.int64)
+    lines = b"".join([block.lines for block in blocks])
+    timestamps = np.frombuffer(bytearray().join([block.packed_timestamps for block in blocks]), np.int64)
+    for event_no, at in settled.retimed.items():
+        timestamps[event_no - first_no] = at
+    type_names: dict[str, int] = {}
+    for block in blocks:
+        for name in block.type_names:
+            type_names.setdefault(name, len(type_names))
     return Received(
-        account=block.account,
-        received_at=block.received_at,
-        entry_ms=placed.entry_ms,
-        entry_sequence=placed.entry_sequence,
-        first_index=placed.first_index,
-        first_no=first,
-        keys=placed.block.keys,
-        ids=block.ids,
-        aliases=[named[place] for place in block.alias_places],
-        type_names=block.type_names,
-        types=block.type_places,
-        timestamps=_timestamps(block.timestamps, first, settled.retimed),
-        properties=block.properties,
+        first_no=first_no,
+        accounts=batch.accounts,
+        received_at=_spread([block.received_at for block in blocks], sizes),
+        entry_ms=_spread([placed.entry_ms for placed in batch.blocks], sizes),
+        entry_sequences=_spread([placed.entry_sequence for placed in batch.blocks], sizes),
+        entry_indexes=firsts.repeat(sizes) + places,
+        keys=batch.keys,
+        ids={placed.first_place + place: id_ for placed in batch.blocks for place, id_ in placed.block.ids.items()},
+        aliases=_looked_up(
+            [_alias_numbers(block, numbers, aliases) for block in blocks],
+            [block.packed_aliases for block in blocks],
+            sizes,
+        ).astype(np.int32),
+        type_names=list(type_names),
+        types=_looked_up(
+            [[type_names[name] for name in block.type_names] for block in blocks],
+            [block.packed_types for block in blocks],
+            sizes,
+        ),
+        timestamps=timestamps,
+        lines=lines,
+        line_bounds=np.append(0, np.flatnonzero(np.frombuffer(lines, np.uint8) == _LINE_FEED) + 1),
     )
 
 
-def _timestamps(timestamps: Sequence[int], first_no: int, retimed: Mapping[int, int]) -> Sequence[int]:
-    if not retimed:
-        return timestamps
-    return [retimed.get(event_no, timestamp) for event_no, timestamp in enumerate(timestamps, first_no)]
+def _spread(of_blocks: list[int], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What all events of a block have in common, for each event."""
+    return np.array(of_blocks, np.int64).repeat(sizes)
 
 
-def _hours(received: Sequence[Received], settled: Settled, first_no: int) -> list[event_hour.Row]:
+def _alias_numbers(block: Block, numbers: Numbers, aliases: Mapping[tuple[int, str], int]) -> list[int]:
+    """The number of each name in a block."""
+    known = numbers.get(block.account, {})
+    return [
+        (known[name] if name in known else aliases[block.account, name]) if name else _NOBODY
+        for name in block.alias_names
+    ]
+
+
+def _looked_up(values: list[list[int]], packed: list[bytes], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each event the value at its place among those of its block."""
+    counts = np.array([*map(len, values)], np.int64)
+    places = np.frombuffer(b"".join(packed), entry.PLACE).astype(np.int64)
+    if (places >= counts.repeat(sizes)).any():
+        raise UnreadableEntry("An event of a stream entry has an alias or a type that its block does not name.")
+    places += (counts.cumsum() - counts).repeat(sizes)
+    found: NDArray[np.int64] = np.array([value for of_block in values for value in of_block], np.int64)[places]
+    return found
+
+
+def _hours(received: Received, settled: Settled) -> list[event_hour.Row]:
     """Where the batch's events stand, and stored ones that have another time now."""
-    timestamps: defaultdict[int, list[Sequence[int]]] = defaultdict(list)
-    for one in received:
-        timestamps[one.account].append(one.timestamps)
     rows = [event_hour.stretch(account, event_no=number, timestamp=at) for account, number, at in settled.times]
-    for account, found in timestamps.items():
-        rows.extend(event_hour.stretches(account, block=first_no, timestamps=found))
+    for account, places in _by_account(received.accounts):
+        rows.extend(event_hour.stretches(account, block=received.first_no, timestamps=received.timestamps[places]))
     return rows
 
 
-async def _fold(received: Sequence[Received], settled: Settled, known: Mapping[int, Counting]) -> Deltas:
+def _by_account(accounts: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each account, and the places of its events in their order."""
+    places = accounts.argsort(kind="stable")
+    starts = np.flatnonzero(np.diff(accounts[places], prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(places)]):
+        yield int(accounts[places[start]]), places[start:stop]
+
+
+async def _fold(received: Received, settled: Settled, known: Mapping[int, Counting]) -> Deltas:
     """What the batch changes. It pauses often, so that whoever sends the raw rows comes to send."""
     deltas = Deltas()
     rules = {account: fold.rules(one.metrics) for account, one in known.items()}
-    dead = settled.unstored | settled.states.keys()
-    for account, blocks in _pieces(received):
-        fold.fold(deltas, rules[account], account=account, events=_occurrences(blocks, dead))
-        await asyncio.sleep(0)
+    lives = np.ones(len(received), np.bool_)
+    lives[[number - received.first_no for number in settled.unstored | settled.states.keys()]] = False
+    for account, own in _by_account(received.accounts):
+        for start in range(0, len(own), _PIECE_EVENTS):
+            events = _occurrences(received, lives, own[start : start + _PIECE_EVENTS])
+            fold.fold(deltas, rules[account], account=account, events=events)
+            await asyncio.sleep(0)
     for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
-        for old in versions:
-            again = fold.occurrences([(old.event_no, old.alias, old.event_type, old.timestamp, old.properties)])
-            fold.fold(deltas, rules[old.account], account=old.account, events=again, sign=sign)
+        for account, stored in _stored(versions).items():
+            fold.fold(deltas, rules[account], account=account, events=fold.occurrences(stored), sign=sign)
+    # Here, while Postgres stores, and not where it is needed.
+    deltas.cells()
     return deltas
 
 
-def _pieces(received: Sequence[Received]) -> Iterator[tuple[int, Sequence[Received]]]:
-    """Blocks of one account, as many as make a piece worth folding."""
-    waiting: defaultdict[int, list[Received]] = defaultdict(list)
-    sizes: defaultdict[int, int] = defaultdict(int)
-    for one in received:
-        waiting[one.account].append(one)
-        sizes[one.account] += len(one.properties)
-        if sizes[one.account] >= _PIECE_EVENTS:
-            del sizes[one.account]
-            yield one.account, waiting.pop(one.account)
-    yield from waiting.items()
-
-
-def _occurrences(blocks: Sequence[Received], dead: frozenset[int]) -> Occurrences:
-    """What lives of these blocks, one after the other."""
-    found = Occurrences([], [], [], [], [])
-    for one in blocks:
-        numbers = range(one.first_no, one.first_no + len(one.properties))
-        names = one.type_names
-        types = [names[0]] * len(numbers) if len(names) == 1 else [names[place] for place in one.types]
-        if dead.isdisjoint(numbers):
-            found.extend(numbers, one.aliases, types, one.timestamps, one.properties)
-            continue
-        lives = [number not in dead for number in numbers]
-        found.extend(
-            compress(numbers, lives),
-            compress(one.aliases, lives),
-            compress(types, lives),
-            compress(one.timestamps, lives),
-            compress(one.properties, lives),
-        )
+def _stored(versions: Iterable[Version]) -> dict[int, list[tuple[int, int, str, int, str]]]:
+    """Stored versions as what happened, by account."""
+    found: defaultdict[int, list[tuple[int, int, str, int, str]]] = defaultdict(list)
+    for one in versions:
+        found[one.account].append((one.event_no, one.alias, one.event_type, one.timestamp, one.properties))
     return found
+
+
+def _occurrences(received: Received, lives: NDArray[np.bool_], places: NDArray[np.int64]) -> Occurrences:
+    """The events at these places."""
+    return Occurrences(
+        numbers=received.first_no + places,
+        aliases=received.aliases[places],
+        type_names=received.type_names,
+        types=received.types[places],
+        timestamps=received.timestamps[places],
+        lines=received.lines_at(places),
+        lives=lives[places],
+    )

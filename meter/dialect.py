@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from meter import cloud_event, event
+from meter import cloud_event, event, shape
 from meter.diagnosis import UNREADABLE
 from meter.error import BatchTooLarge, EmptyBatch, MalformedJson, UnsupportedMedia
 from meter.event import Event, Wire
@@ -35,11 +35,18 @@ class Letter(msgspec.Struct, frozen=True):
     parts: Sequence[bytes | msgspec.Raw | Wire]
     is_batch: bool
     language: Language
+    # What wires were read from.
+    body: bytes = b""
 
     @property
     def wires(self) -> Sequence[Wire]:
         """The parts, if all could be read at once and nothing but what they say is asked of them."""
         return cast("Sequence[Wire]", self.parts) if self.language is _READ else ()
+
+    @property
+    def one_by_one(self) -> Sequence[bytes | msgspec.Raw | Wire]:
+        """The parts, each for its language."""
+        return shape.plain(cast("Sequence[Wire]", self.parts), self.body) if self.body else self.parts
 
 
 def check(content_type: str, *, is_cloud: bool) -> None:
@@ -59,9 +66,9 @@ def open_(body: bytes, content_type: str, *, is_cloud: bool) -> Letter:
             return Letter(_array(body), is_batch=True, language=_CLOUD)
     language = _CLOUD if is_cloud else _OURS
     if body.lstrip(b" \t\r\n").startswith(b"["):
-        if not is_cloud and (wires := event.decode_all(body)):
+        if not is_cloud and (wires := shape.decode_all(body)):
             _check_count(len(wires))
-            return Letter(wires, is_batch=True, language=_READ)
+            return Letter(wires, is_batch=True, language=_READ, body=body)
         return Letter(_array(body), is_batch=True, language=language)
     return Letter([body], is_batch=False, language=language)
 

@@ -13,23 +13,27 @@ what would put events into the wrong place.
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from struct import iter_unpack
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from meter import identity
 from meter.error import UnreadableEntry
 from meter.event import Event
-from store import copy
+from meter.identity import Named
 
 KEY_BYTES = 16
 # The numbers of accounts are 4 bytes in Postgres.
 _ACCOUNT_MAX = 1 << 31
 # How array and memoryview call 8 bytes with a sign, and 2 bytes without one: no block has more than 50,000 events.
 _LONG: Final = "q"
-_PLACE: Final = "H"
-DIGEST_BYTES = _LONG_BYTES = 8
+PLACE: Final = "H"
+_LONG_BYTES = 8
 _PLACE_BYTES = 2
+# Any odd number with bits in its upper half.
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True):
@@ -60,9 +64,9 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
         return self.lines.splitlines()
 
     @property
-    def split_keys(self) -> tuple[bytes, ...]:
+    def split_keys(self) -> list[bytes]:
         """A key for each event."""
-        return copy.split(self.keys, KEY_BYTES)
+        return [key for (key,) in iter_unpack(f"{KEY_BYTES}s", self.keys)]
 
     @property
     def digests(self) -> "memoryview[int]":
@@ -77,12 +81,12 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     @property
     def alias_places(self) -> "memoryview[int]":
         """Where among the names the alias of each event stands."""
-        return memoryview(self.packed_aliases).cast(_PLACE)
+        return memoryview(self.packed_aliases).cast(PLACE)
 
     @property
     def type_places(self) -> "memoryview[int]":
         """Where among the names the type of each event stands."""
-        return memoryview(self.packed_types).cast(_PLACE)
+        return memoryview(self.packed_types).cast(PLACE)
 
 
 def block(events: Sequence[Event], *, account: int, received_at: int) -> Block:
@@ -138,10 +142,20 @@ def lines(properties: Iterable[bytes]) -> bytes:
     return b"".join([text + b"\n" for text in properties])
 
 
-def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
+def named(texts: Sequence[str]) -> Named:
     """Each text once, and where the text of each event stands among them."""
-    names = {name: place for place, name in enumerate(dict.fromkeys(texts))}
-    return list(names), array(_PLACE, map(names.__getitem__, texts)).tobytes()
+    size = len(texts)
+    # Types are usually one.
+    if texts.count(texts[0]) == size:
+        return [texts[0]], np.zeros(size, np.uint16)
+    names = [*dict.fromkeys(texts)]
+    places = dict(zip(names, range(len(names)), strict=True))
+    return names, np.fromiter(map(places.__getitem__, texts), np.uint16, size)
+
+
+def _places(texts: Sequence[str]) -> tuple[list[str], bytes]:
+    names, places = named(texts)
+    return [*names], places.tobytes()
 
 
 def cut(events: Block, start: int, stop: int) -> Block:
@@ -163,8 +177,8 @@ def cut(events: Block, start: int, stop: int) -> Block:
     )
 
 
-def is_sound(events: Block) -> bool:
-    """Whether the columns belong together, so that the block can be cut."""
+def is_whole(events: Block) -> bool:
+    """Whether every column has a value for each event."""
     size = len(events)
     lengths = (
         (events.keys, KEY_BYTES),
@@ -174,10 +188,18 @@ def is_sound(events: Block) -> bool:
         (events.packed_types, _PLACE_BYTES),
     )
     return (
-        size > 0
+        all(len(column) == size * width for column, width in lengths)
         and events.lines.count(b"\n") == size
-        and events.lines.endswith(b"\n")
-        and all(len(column) == size * width for column, width in lengths)
+        and events.lines[-1:] in {b"\n", b""}
+    )
+
+
+def is_sound(events: Block) -> bool:
+    """Whether the columns belong together, so that the block can be cut."""
+    size = len(events)
+    return (
+        size > 0
+        and is_whole(events)
         and all(0 <= place < size for place in (*events.untimed, *events.ids))
         and max(events.alias_places) < len(events.alias_names)
         and max(events.type_places) < len(events.type_names)
@@ -191,7 +213,6 @@ def duplicates(keys: Sequence[bytes], digests: Sequence[int]) -> int:
     Those have no effect whatever is stored. More is not known here: that would be a look at Postgres, and what one
     process remembers of others' corrections may be wrong.
     """
-    # The usual case costs one set of the keys.
     if len({*keys}) == len(keys):
         return 0
     found = 0
@@ -200,6 +221,17 @@ def duplicates(keys: Sequence[bytes], digests: Sequence[int]) -> int:
         found += last.get(key) == digest
         last[key] = digest
     return found
+
+
+def duplicates_of(request: Block) -> int:
+    """The same of a request that is one block."""
+    # The usual case costs a sort of numbers that stand for the keys.
+    halves = np.frombuffer(request.keys, np.uint64)
+    mixed = halves[::2] * _ODD ^ halves[1::2]
+    mixed.sort()
+    if (mixed[1:] != mixed[:-1]).all():
+        return 0
+    return duplicates(request.split_keys, request.digests)
 
 
 def encode_block(events: Block) -> bytes:

@@ -102,7 +102,7 @@ def cancellation(named: str, *, received_at: int) -> Event:
         event_type="",
         timestamp=received_at,
         has_own_timestamp=False,
-        properties=b"",
+        properties=b"{}",
     )
 
 

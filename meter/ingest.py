@@ -122,7 +122,7 @@ class _Ingest:
             block = await _block(letter.wires, self._turns, account=principal.account, received_at=received_at)
             if block is not None:
                 position = await self._send(block)
-                body = counted(len(block), entry.duplicates(block.split_keys, block.digests), position, [])
+                body = counted(len(block), entry.duplicates_of(block), position, [])
                 return _reply(body, status=202, position=position)
             events, problems, rejected = await _read(letter, self._turns, received_at=received_at)
             if not events:
@@ -217,7 +217,7 @@ async def _read(
     problems: list[EventRefused] = []
     rejected: list[Rejection] = []
     decode = letter.language.decode
-    for index, raw in enumerate(letter.parts):
+    for index, raw in enumerate(letter.one_by_one):
         if index and not index % TURN_EVENTS:
             await turns.take(TURN_BYTES)
         try:

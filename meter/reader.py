@@ -76,6 +76,11 @@ class Reader:
             reading = asyncio.create_task(self._enough(name, found.end), name=f"read ahead {name}")
             self._ahead[name] = _Ahead(found.end, reading)
 
+    def is_ahead(self, name: str, position: str) -> bool:
+        """Whether what follows a position is being read already."""
+        ahead = self._ahead.get(name)
+        return ahead is not None and ahead.after == position
+
     def forget(self, name: str) -> None:
         """Let go of what was read ahead of a stream that somebody else counts."""
         if ahead := self._ahead.pop(name, None):

@@ -142,13 +142,8 @@ def _change(changes: _Changes, row: Version, after: Version) -> None:
 async def _write(conn: Connection, account: int, changes: _Changes, *, gone: Collection[int]) -> None:
     await backfill_event.free(conn, account, keys=changes.freed)
     if changes.moved:
-        moved = sorted(changes.moved.items())
-        claims = Claims(
-            identities=[event_key.identity(account, key.bytes) for key, _ in moved],
-            numbers=[number for _, (number, _) in moved],
-            digests=[digest for _, (_, digest) in moved],
-        )
-        await event_key.correct(conn, claims)
+        moved = [(key, number, digest) for key, (number, digest) in changes.moved.items()]
+        await event_key.correct(conn, Claims.of(account, moved))
     await event.set_states(conn, [one for one in changes.states if one[1] not in gone])
     await event.set_times(conn, changes.times)
     await event_hour.add(

@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import RawRequestMessage
 from uuid_utils.compat import uuid7
 
-from meter import columns, entry, event, ingest, timestamp
+from meter import columns, entry, event, ingest, shape, timestamp
 from meter.entry import Block
 from meter.error import StreamError, StreamUnavailable
 from meter.event import Event
@@ -156,7 +156,7 @@ class Shortcut:
         position = await self._send(block, [asked])
         if position is None:
             return
-        duplicates = entry.duplicates(block.split_keys, block.digests)
+        duplicates = entry.duplicates_of(block)
         body = ingest.counted(len(block), duplicates, position, [])
         self._answer(asked, 202, connection.reply(_head(202, position), body))
 
@@ -193,7 +193,7 @@ class Shortcut:
 
 def _block(body: bytes, asked: _Asked) -> Block | None:
     """An array as a block, if all of it is good and it is not too much for one turn."""
-    wires = event.decode_all(body)
+    wires = shape.decode_all(body)
     if not wires or len(wires) > ingest.TURN_GOOD_EVENTS:
         return None
     return columns.block(wires, account=asked.principal.account, received_at=asked.received_at, new_id=uuid7)

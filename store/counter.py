@@ -10,6 +10,7 @@ a fresh count would make them.
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -18,19 +19,33 @@ from rating.span import Point
 from store import cell, span, usage_group
 from store.counting import Counting
 from store.db import Connection
+from store.tally import Tally
 
 Member: TypeAlias = tuple[int, int, int, int, Any, str]
 Members: TypeAlias = Mapping[Member, int]
 
 
 class Deltas:
-    """Differences that wait to be merged. Points are what does not add up: those that came, those that were taken."""
+    """Differences that wait to be merged. Tallies, by account and metric, are of what adds up. Points are what does
+    not: those that came, those that were taken.
+    """
 
     def __init__(self) -> None:
-        self.cells: dict[cell.Key, list[Any]] = {}
+        self.tallies: defaultdict[tuple[int, int], Tally] = defaultdict(Tally)
+        self._cells: dict[cell.Key, list[Any]] | None = None
         self.members: dict[Member, int] = {}
         self.points: dict[cell.Key, tuple[list[Point], list[Point]]] = {}
         self.groups: set[tuple[int, str]] = set()
+
+    def cells(self) -> dict[cell.Key, list[Any]]:
+        """What the tallies come to; nothing may be added to them any more. Costs nothing a second time."""
+        if self._cells is None:
+            self._cells = {
+                (*of, *place): [events, total]
+                for of, tally in self.tallies.items()
+                for place, events, total in tally.cells()
+            }
+        return self._cells
 
 
 # An index row has room for about 2,700 bytes. Longer values are known by their hash, and so is whatever looks like one.
@@ -67,7 +82,7 @@ async def merge(
     counting the same aliases right now.
     """
     zones = {account: one.zone for account, one in counting.items()}
-    cells, members, points = deltas.cells, deltas.members, deltas.points
+    cells, members, points = deltas.cells(), deltas.members, deltas.points
     groups = await usage_group.intern(conn, deltas.groups)
     if groups:
         cells, members, points = _numbered(cells, groups), _numbered(members, groups), _numbered(points, groups)

@@ -1,6 +1,6 @@
 """Raw events: what was received, as it was received, one row per version.
 
-    Received    the columns of one block of events, already numbered; `save` stores many of them with one COPY
+    Received    the columns of events, already numbered; `save` stores them with one COPY
     Version     one stored row, as corrections need it
     history     stored events in the order of their numbers, a piece at a time, for a metric that is born after them
 
@@ -8,19 +8,21 @@ COPY takes rows in Postgres' own binary form, built here: no other way in costs 
 Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2000.
 """
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from itertools import chain, compress
-from struct import Struct
+from typing import Any
 from uuid import UUID
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from store import copy
 from store.db import Connection
 
-_ROWS_AT_ONCE = 1_000
+_ROWS_AT_ONCE = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
 _MICROSECOND = timedelta(microseconds=1)
@@ -29,24 +31,36 @@ _MICROSECOND = timedelta(microseconds=1)
 LIVE, SUPERSEDED, CANCELLED = "live", "superseded", "cancelled"
 
 
-class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """The events of one block. `aliases` are numbers, `types` places among the names; `ids` has, by place, the ids that
-    are not the key.
+class Received(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Events that have the numbers from `first_no` on. `types` are places among the names; `ids` has, by place, the ids
+    that are not the key; `lines` the canonical JSON of each event's properties and a line feed.
     """
 
-    account: int
-    received_at: int
-    entry_ms: int
-    entry_sequence: int
-    first_index: int
     first_no: int
-    keys: bytes
+    accounts: NDArray[np.int32]
+    received_at: NDArray[np.int64]
+    entry_ms: NDArray[np.int64]
+    entry_sequences: NDArray[np.int64]
+    entry_indexes: NDArray[np.int64]
+    keys: NDArray[np.void]
     ids: Mapping[int, str]
-    aliases: Sequence[int]
+    aliases: NDArray[np.int32]
     type_names: Sequence[str]
-    types: Sequence[int]
-    timestamps: Sequence[int]
-    properties: Sequence[bytes]
+    types: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    lines: bytes
+    # Where each line begins, and the last one ends.
+    line_bounds: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def lines_at(self, places: NDArray[np.int64]) -> bytes:
+        """The lines of the events at these places, at least one, in order; cheap if they follow one another."""
+        starts, ends = self.line_bounds[places].tolist(), self.line_bounds[places + 1].tolist()
+        if places[-1] - places[0] + 1 == len(places):
+            return self.lines[starts[0] : ends[-1]]
+        return b"".join([self.lines[start:end] for start, end in zip(starts, ends, strict=True)])
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,11 +121,9 @@ async def take_numbers(conn: Connection) -> int:
     return first
 
 
-async def save(
-    conn: Connection, blocks: Sequence[Received], *, unstored: AbstractSet[int], states: Mapping[int, str]
-) -> None:
-    """Store blocks without what makes no row; `states` are of rows that do not live. Both name event numbers."""
-    pieces = _pieces(blocks, unstored, states)
+async def save(conn: Connection, received: Received, *, unstored: AbstractSet[int], states: Mapping[int, str]) -> None:
+    """Store events without what makes no row; `states` are of rows that do not live. Both name event numbers."""
+    pieces = _pieces(received, unstored, states)
     await conn.copy_to_table("usage_event", source=pieces, columns=_COLUMNS, format="binary")
 
 
@@ -169,73 +181,99 @@ async def history(
     return found, rows[-1]["event_no"] + 1 if len(rows) == limit else None
 
 
-# What is usually the same for a whole block stands first, so that it is made once.
-_COLUMNS = (
-    *("account", "received_at", "entry_ms", "entry_sequence", "state", "event_type", "customer_event_id"),
-    *("event_no", "event_timestamp", "alias", "entry_index", "key", "properties"),
+# What has one width stands first.
+_ROW = copy.row(
+    {
+        "account": ">i4",
+        "received_at": ">i8",
+        "entry_ms": ">i8",
+        "entry_sequence": ">i8",
+        "event_no": ">i8",
+        "event_timestamp": ">i8",
+        "alias": ">i4",
+        "entry_index": ">i4",
+        "key": "V16",
+    },
+    more=4,
 )
-# The number of columns, then each column as its length and its value, big-endian.
-_OF_BLOCK = Struct(">h" + "ii" + "iq" * 3).pack
-_OF_EVENT = Struct(">" + "iq" * 2 + "ii" * 2 + "i16si").pack(8, 0, 8, 0, 4, 0, 4, 0, 16, b"", 0)
-# Where among them the values stand.
-_NUMBER_AT, _TIMESTAMP_AT, _ALIAS_AT, _INDEX_AT, _KEY_AT, _LENGTH_AT = 4, 16, 28, 36, 44, 60
+_COLUMNS = (
+    *("account", "received_at", "entry_ms", "entry_sequence", "event_no", "event_timestamp", "alias", "entry_index"),
+    *("key", "event_type", "state", "customer_event_id", "properties"),
+)
 
 
-async def _pieces(
-    blocks: Sequence[Received], unstored: AbstractSet[int], states: Mapping[int, str]
-) -> AsyncIterator[bytes]:
+async def _pieces(received: Received, unstored: AbstractSet[int], states: Mapping[int, str]) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
-    pieces, size = [copy.HEAD], 0
-    for block in blocks:
-        pieces.append(_rows(block, unstored, states))
-        size += len(block.properties)
-        if size >= _ROWS_AT_ONCE:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    yield b"".join([*pieces, copy.END])
+    yield copy.HEAD
+    is_stored = np.ones(len(received), np.bool_)
+    is_stored[[number - received.first_no for number in unstored]] = False
+    # What differs from the rest of its type has its row made by itself.
+    is_plain = np.ones(len(received), np.bool_)
+    is_plain[[number - received.first_no for number in states]] = False
+    is_plain[list(received.ids)] = False
+    for start in range(0, len(received), _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, len(received))
+        texts = received.lines_at(np.arange(start, stop)).splitlines()
+        some, types = is_stored[start:stop], received.types[start:stop]
+        for place in np.unique(types[some & is_plain[start:stop]]).tolist():
+            chosen = some & is_plain[start:stop] & (types == place)
+            yield _alike(received, _Rows(start, np.flatnonzero(chosen), list(compress(texts, chosen))), place)
+        rest = np.flatnonzero(some & ~is_plain[start:stop])
+        if len(rest):
+            yield _unlike(received, _Rows(start, rest, [texts[place] for place in rest]), states)
+    yield copy.END
 
 
-def _rows(block: Received, unstored: AbstractSet[int], states: Mapping[int, str]) -> bytes:
-    """The rows of a block: what its events have in common, and what each has of its own."""
-    numbers = range(block.first_no, block.first_no + len(block.properties))
-    has_one_form = len(block.type_names) == 1 and not block.ids and states.keys().isdisjoint(numbers)
-    common = _common(block, LIVE) + copy.text(block.type_names[0]) + copy.NULL if has_one_form else b""
-    own: Iterable[tuple[bytes, bytes]] = zip(_own(block, numbers, common), block.properties, strict=True)
-    if not unstored.isdisjoint(numbers):
-        own = compress(own, [number not in unstored for number in numbers])
-    if has_one_form:
-        return b"".join(chain.from_iterable(own))
-    heads = compress(_heads(block, numbers, states), [number not in unstored for number in numbers])
-    return b"".join([head + fixed + text for head, (fixed, text) in zip(heads, own, strict=True)])
+class _Rows(msgspec.Struct, frozen=True, eq=False):
+    """Some events of a piece: where it starts, their places in it, and their properties."""
+
+    start: int
+    places: NDArray[np.int64]
+    texts: list[bytes]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of their properties."""
+        return list(map(len, self.texts))
 
 
-def _own(block: Received, numbers: range, common: bytes) -> Sequence[bytes]:
-    """What has the same width for each event, behind what they have in common; its properties are still to follow."""
-    row = common + _OF_EVENT
-    rows, size, at = bytearray(row * len(numbers)), len(row), len(common)
-    timestamps = [timestamp - _POSTGRES_EPOCH for timestamp in block.timestamps]
-    indexes = range(block.first_index, block.first_index + len(numbers))
-    copy.put(rows, copy.packed(copy.LONG, numbers), width=8, size=size, at=at + _NUMBER_AT)
-    copy.put(rows, copy.packed(copy.LONG, timestamps), width=8, size=size, at=at + _TIMESTAMP_AT)
-    copy.put(rows, copy.packed(copy.INTEGER, block.aliases), width=4, size=size, at=at + _ALIAS_AT)
-    copy.put(rows, copy.packed(copy.INTEGER, indexes), width=4, size=size, at=at + _INDEX_AT)
-    copy.put(rows, block.keys, width=16, size=size, at=at + _KEY_AT)
-    lengths = copy.packed(copy.INTEGER, map(len, block.properties))
-    copy.put(rows, lengths, width=4, size=size, at=at + _LENGTH_AT)
-    return copy.split(rows, size)
+def _alike(received: Received, of: _Rows, type_: int) -> bytes:
+    """Rows that differ in nothing but numbers and properties."""
+    same = copy.text(received.type_names[type_]) + copy.text(LIVE) + copy.NULL
+    rows = _filled(received, of, copy.followed(_ROW, {"same": f"V{len(same)}", "length": ">i4"}))
+    rows["same"] = np.void(same)
+    rows["length"] = of.lengths
+    return b"".join(chain.from_iterable(zip(copy.split(rows), of.texts, strict=True)))
 
 
-def _heads(block: Received, numbers: range, states: Mapping[int, str]) -> Iterator[bytes]:
-    """What stands before that, where it differs from event to event."""
-    for place, number in enumerate(numbers):
-        yield (
-            _common(block, states.get(number, LIVE))
-            + copy.text(block.type_names[block.types[place]])
-            + (copy.text(block.ids[place]) if place in block.ids else copy.NULL)
-        )
+def _unlike(received: Received, of: _Rows, states: Mapping[int, str]) -> bytes:
+    """Rows that have a state or an id to tell."""
+    places = (of.places + of.start).tolist()
+    types = received.types[places].tolist()
+    heads = copy.split(_filled(received, of, _ROW))
+    return b"".join(
+        [
+            head
+            + copy.text(received.type_names[type_])
+            + copy.text(states.get(received.first_no + place, LIVE))
+            + (copy.text(received.ids[place]) if place in received.ids else copy.NULL)
+            + copy.value_of(text)
+            for place, type_, head, text in zip(places, types, heads, of.texts, strict=True)
+        ]
+    )
 
 
-def _common(block: Received, state: str) -> bytes:
-    received_at = block.received_at - _POSTGRES_EPOCH
-    numbers = (4, block.account, 8, received_at, 8, block.entry_ms, 8, block.entry_sequence)
-    return _OF_BLOCK(len(_COLUMNS), *numbers) + copy.text(state)
+def _filled(received: Received, of: _Rows, row: copy.Rows) -> Any:
+    """These rows with everything that has one width."""
+    places = of.places + of.start
+    rows = row.repeat(len(places))
+    rows["account"] = received.accounts[places]
+    rows["received_at"] = received.received_at[places] - _POSTGRES_EPOCH
+    rows["entry_ms"] = received.entry_ms[places]
+    rows["entry_sequence"] = received.entry_sequences[places]
+    rows["event_no"] = received.first_no + places
+    rows["event_timestamp"] = received.timestamps[places] - _POSTGRES_EPOCH
+    rows["alias"] = received.aliases[places]
+    rows["entry_index"] = received.entry_indexes[places]
+    rows["key"] = received.keys[places]
+    return rows

@@ -22,22 +22,20 @@ Theory of a stretch
     list that stops between two long ones misses nothing.
 """
 
-import sys
-from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from store import copy
 from store.db import Connection
 from store.event import NUMBERS_PER_BLOCK
 from store.page import both_ways
 
 # An hour is the upper half of a timestamp.
 _HOUR_BITS = 32
-_UPPER = 1 if sys.byteorder == "little" else 0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BLOCKS = 16
@@ -66,13 +64,11 @@ class Places(msgspec.Struct, frozen=True):
 EVERYWHERE = Places(((0, (1 << 63) - 2),))
 
 
-def stretches(account: int, *, block: int, timestamps: Sequence[Sequence[int]]) -> Iterator[Row]:
+def stretches(account: int, *, block: int, timestamps: NDArray[np.int64]) -> Iterator[Row]:
     """The rows of an account's events in one block of numbers, in microseconds since 1970."""
-    packed = b"".join([one if isinstance(one, memoryview) else array(copy.LONG, one) for one in timestamps])
-    halves = memoryview(packed).cast(copy.INTEGER)
-    numbers = NUMBERS_PER_BLOCK if len(halves) >= 2 * _LARGE_EVENTS else _SHARED_NUMBERS
+    numbers = NUMBERS_PER_BLOCK if len(timestamps) >= _LARGE_EVENTS else _SHARED_NUMBERS
     first = block - block % numbers
-    for hour in set(halves[_UPPER::2]):
+    for hour in np.unique(timestamps >> _HOUR_BITS).tolist():
         yield account, hour, first, first + numbers - 1
 
 

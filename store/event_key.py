@@ -2,36 +2,45 @@
 
     (account, key) -> event_no of the live version, digest of its content
 
-An identity is both, as 4 and 16 bytes: sorted identities are in the order of the primary key.
-
 Keys are claimed in the transaction that counts; there is no reservation apart from it. Sorted keys let two
 aggregators that meet on the same ids wait for each other, never deadlock.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from itertools import compress
-from struct import Struct
+from collections.abc import AsyncIterator, Collection
+from typing import Self
+from uuid import UUID
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from store import copy
 from store.db import Connection
 
 
-class Claims(msgspec.Struct, frozen=True):
-    """Ids to claim, in their order, each with the number and the digest it shall stand for."""
+class Claims(msgspec.Struct, frozen=True, eq=False):
+    """Ids to claim, in the order of the primary key, each with the number and the digest it shall stand for."""
 
-    identities: list[bytes]
-    numbers: list[int]
-    digests: list[int]
+    accounts: NDArray[np.int32]
+    # 16 bytes each.
+    keys: NDArray[np.void]
+    numbers: NDArray[np.int64]
+    digests: NDArray[np.int64]
 
-    def only(self, chosen: Sequence[bool]) -> "Claims":
-        """Some of them."""
-        return Claims(
-            list(compress(self.identities, chosen)),
-            list(compress(self.numbers, chosen)),
-            list(compress(self.digests, chosen)),
+    @classmethod
+    def of(cls, account: int, claims: Collection[tuple[UUID, int, int]]) -> Self:
+        """Those of one account: keys, numbers, digests."""
+        keys, numbers, digests = zip(*sorted(claims), strict=True)
+        return cls(
+            np.full(len(keys), account, np.int32),
+            np.frombuffer(b"".join([key.bytes for key in keys]), KEY),
+            np.array(numbers, np.int64),
+            np.array(digests, np.int64),
         )
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Claims":
+        """Some of them."""
+        return Claims(self.accounts[chosen], self.keys[chosen], self.numbers[chosen], self.digests[chosen])
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -42,8 +51,8 @@ class Known(msgspec.Struct, frozen=True):
     digest: int
 
 
-_ACCOUNT_BYTES = 4
-_ROWS_AT_ONCE = 2_000
+KEY = np.dtype("V16")
+_ROWS_AT_ONCE = 4_000
 _COLUMNS = ("account", "key", "event_no", "digest")
 
 # One bytea cut up here is cheaper than an array of UUIDs.
@@ -79,21 +88,7 @@ where event_key.account = new.account and event_key.key = new.key
 """
 
 
-# The number of columns, then each column as its length and its value, big-endian.
-_ROW = Struct(">h" + "i4s" + "i16s" + "iq" * 2).pack(4, 4, b"", 16, b"", 8, 0, 8, 0)
-# Where in a row the values stand.
-_ACCOUNT_AT, _KEY_AT, _NUMBER_AT, _DIGEST_AT = 6, 14, 34, 46
-_KEY_BYTES = 16
-
-
-def identity(account: int, key: bytes) -> bytes:
-    """Who an event is, for ever."""
-    return account.to_bytes(_ACCOUNT_BYTES, "big") + key
-
-
-def split(identity_: bytes) -> tuple[int, bytes]:
-    """Account and key."""
-    return int.from_bytes(identity_[:_ACCOUNT_BYTES], "big"), identity_[_ACCOUNT_BYTES:]
+_ROW = copy.row({"account": ">i4", "key": "V16", "event_no": ">i8", "digest": ">i8"})
 
 
 async def add(conn: Connection, claims: Claims) -> None:
@@ -104,22 +99,15 @@ async def add(conn: Connection, claims: Claims) -> None:
 async def _pieces(claims: Claims) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
     yield copy.HEAD
-    for start in range(0, len(claims.identities), _ROWS_AT_ONCE):
-        stop = start + _ROWS_AT_ONCE
-        yield _rows(claims.identities[start:stop], claims.numbers[start:stop], claims.digests[start:stop])
+    for start in range(0, len(claims.keys), _ROWS_AT_ONCE):
+        some = slice(start, start + _ROWS_AT_ONCE)
+        rows = _ROW.repeat(len(claims.keys[some]))
+        rows["account"] = claims.accounts[some]
+        rows["key"] = claims.keys[some]
+        rows["event_no"] = claims.numbers[some]
+        rows["digest"] = claims.digests[some]
+        yield rows.tobytes()
     yield copy.END
-
-
-def _rows(identities: Sequence[bytes], numbers: Sequence[int], digests: Sequence[int]) -> bytes:
-    rows, size = bytearray(_ROW * len(identities)), len(_ROW)
-    joined = b"".join(identities)
-    # The identities are accounts and keys in turn.
-    accounts = joined[-_KEY_BYTES:] + joined[:-_KEY_BYTES]
-    copy.put(rows, accounts, width=_ACCOUNT_BYTES, size=size, at=_ACCOUNT_AT, skip=_KEY_BYTES)
-    copy.put(rows, joined, width=_KEY_BYTES, size=size, at=_KEY_AT, skip=_ACCOUNT_BYTES)
-    copy.put(rows, copy.packed(copy.LONG, numbers), width=8, size=size, at=_NUMBER_AT)
-    copy.put(rows, copy.packed(copy.LONG, digests), width=8, size=size, at=_DIGEST_AT)
-    return bytes(rows)
 
 
 async def claim(conn: Connection, claims: Claims, *, is_contended: bool) -> list[Known]:
@@ -127,9 +115,12 @@ async def claim(conn: Connection, claims: Claims, *, is_contended: bool) -> list
 
     `is_contended`: others may be correcting the same ids right now, so the known ones are locked.
     """
-    accounts = [split(one)[0] for one in claims.identities]
-    keys = b"".join([split(one)[1] for one in claims.identities])
-    columns = (accounts, keys, claims.numbers, claims.digests)
+    columns = (
+        claims.accounts.tolist(),
+        claims.keys.tobytes(),
+        claims.numbers.tolist(),
+        claims.digests.tolist(),
+    )
     status = await conn.execute(_CLAIM, *columns)
     if int(status.rpartition(" ")[2]) == len(claims.numbers):
         return []
@@ -139,6 +130,5 @@ async def claim(conn: Connection, claims: Claims, *, is_contended: bool) -> list
 
 async def correct(conn: Connection, claims: Claims) -> None:
     """Let known keys stand for other versions."""
-    accounts = [split(one)[0] for one in claims.identities]
-    keys = [split(one)[1].hex() for one in claims.identities]
-    await conn.execute(_CORRECT, accounts, keys, claims.numbers, claims.digests)
+    keys = [key.hex() for key in claims.keys.tolist()]
+    await conn.execute(_CORRECT, claims.accounts.tolist(), keys, claims.numbers.tolist(), claims.digests.tolist())

@@ -206,6 +206,18 @@ async def test_ingest_goes_on_while_postgres_is_away(api: Server, pool: Pool) ->
     assert (await api.post("/usage-events", called("b"))).status == 201
 
 
+async def test_a_bad_event_is_named_also_where_events_are_read_by_their_names(api: Server, redis: Redis) -> None:
+    events = [called(str(n), n=n, text="x" * 100) for n in range(60)]
+    events[7]["eventProperties"] |= {"n": 10**20, "text": []}
+
+    replies = [await api.post("/usage-events", events) for _ in range(4)]
+
+    assert {reply.body["accepted"] for reply in replies} == {59}
+    [said] = {tuple((one["index"], one["code"], one["message"]) for one in reply.body["rejected"]) for reply in replies}
+    assert [one[:2] for one in said] == [(7, "INEXACT_NUMBER")]
+    assert await stored(redis) == [n for n in range(60) if n != 7] * 4
+
+
 def test_limits_are_those_that_are_documented() -> None:
     assert (event.EVENT_BYTES_MAX, properties.PROPERTIES_MAX, event.TEXT_CHARACTERS_MAX) == (8_192, 50, 255)
 

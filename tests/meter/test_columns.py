@@ -30,6 +30,7 @@ IDS = st.one_of(
     # Put together, the two look like two UUIDs.
     st.sampled_from(["019535d9-3df7-79fb-b466-fa907fa17f9", "e019535d9-3df7-79fb-b466-fa907fa17f9e"]),
     st.sampled_from(["019535d9-3df7-89fb-b466-fa907fa17f9e", "019535d9-3df7-89fb-7466-fa907fa17f9e"]),
+    st.sampled_from(["019535d9-3df7-79fb-b466-fa907fa17f9\n", "019535d9-3df7-79fb-b466\nfa907fa17f9e", "\n"]),
 )
 TIMES = st.one_of(
     st.integers(-2, 3_187_555_200_000_002).map(lambda after: f"{timestamp.instant(START + after).isoformat()[:-6]}Z"),
@@ -37,6 +38,9 @@ TIMES = st.one_of(
     st.sampled_from(["2025-03-01T12:05:00.000Z", "2025-03-01T12:05:00.001Z", "2025-02-30T10:07:00.125Z"]),
     st.sampled_from(["2025-03-01T10:07:00.12\u0665Z", "2025-03-01T10:07:00.1_5Z", "2025-03-01T10:07:00.125z"]),
     st.sampled_from(["2025-03-01T10:07:00,125Z", "2025-03-01T10:07:60.125Z", "2025-03-01T10:07:00.12Z2"]),
+    st.sampled_from(["2025-03-01T10:07:00Z\n2025-03-01T10:07:00Z", "2025-03-01T10:07:00.12Z\n", "\n"]),
+    st.sampled_from(["2025-03-01T24:00:00.125Z", "2025-03-01T30:07:00.125Z", "2025-03-01T10:60:00.125Z"]),
+    st.sampled_from(["2025-02-28T10:07:00.125Z", "2025-03-01t10:07:00.125Z", "2025-03-01T10:07:00.0.5Z"]),
 )
 TEXTS = st.text('ab\\"\n\r\0\x7fé\u2028', max_size=3)
 VALUES = st.one_of(
@@ -44,7 +48,9 @@ VALUES = st.one_of(
     st.booleans(),
     st.none(),
     st.integers(),
-    st.sampled_from([10**20 - 1, 10**20, -(10**20), [], {}, "\0", "\\u0000", "a\nb\r\u2028", "x" * 8_000]),
+    st.sampled_from(
+        [10**20 - 1, 10**20, -(10**20), [], {}, "{", "[", "1" * 21, "\0", "\\u0000", "a\nb\r\u2028", "x" * 8_000]
+    ),
     st.floats(allow_nan=False, allow_infinity=False),
 )
 NAMES = st.sampled_from(["acme", "a", "", "x" * 255, "x" * 256, "a\x1f", "\u00a0é"])
@@ -104,6 +110,7 @@ def test_rare_forms_at_once_are_what_they_are_one_by_one(events: list[dict[str, 
         {"customerEventId": "019535d9-3df7-89fb-b466-fa907fa17f9e"},
         {"eventProperties": None},
         {"eventProperties": {"b": 1.50, "a": True, "c": None, "d": "line\nfeed"}},
+        {"eventProperties": {"a": 10**20 - 1, "b": 1 - 10**20, "c": "12345678901234567890"}},
     ],
 )
 def test_the_usual_forms_are_taken_at_once(changes: dict[str, object]) -> None:
@@ -123,10 +130,14 @@ def test_the_usual_forms_are_taken_at_once(changes: dict[str, object]) -> None:
         {"eventTimestamp": "1999-12-31T23:59:59.999Z"},
         {"eventTimestamp": "2025-02-30T10:07:00.125Z"},
         {"eventTimestamp": "2025-03-01T10:07:00.Z"},
+        {"eventTimestamp": "2025-03-01T24:07:00.125Z"},
+        {"eventTimestamp": "2025-03-01T10:60:00.125Z"},
         {"eventTimestamp": "2025-03-01T10:07:001Z"},
         {"eventProperties": {"a": 10**20}},
         {"eventProperties": {"a": "\0"}},
         {"eventProperties": {"a": []}},
+        {"eventProperties": {"a": {}}},
+        {"eventProperties": {"a": -(10**20)}},
         {"eventProperties": {"a": "x" * 8_192}},
         {"eventProperties": {str(number): number for number in range(51)}},
     ],
@@ -143,3 +154,15 @@ def test_ids_of_other_lengths_that_join_to_uuids_are_kept_apart() -> None:
     assert found is not None
     assert found == one_by_one(events)
     assert found.ids == dict(enumerate(ids))
+
+
+def test_events_of_several_days_and_names_are_taken_at_once() -> None:
+    days = ("2024-02-29", "2025-03-01", "2025-01-31", "2025-03-01")
+    events = [
+        PLAIN | {"eventTimestamp": f"{day}T23:59:59.125Z", "customerAlias": f"acme {day}", "eventType": day[:4]}
+        for day in days
+    ]
+    events[1]["eventTimestamp"] = events[3]["eventTimestamp"] = "2025-03-01T00:00:00.000Z"
+    found = at_once(events)
+    assert found is not None
+    assert found == one_by_one(events)

@@ -103,6 +103,13 @@ async def test_an_entry_that_cannot_be_read_is_set_aside_as_a_whole(
         {"keys": b""},
         {"packed_digests": b""},
         {"packed_aliases": bytes(6)},
+        # A name of the next block.
+        {"packed_aliases": array("H", [0, 1]).tobytes()},
+        {"packed_types": array("H", [1, 0]).tobytes()},
+        {"packed_timestamps": bytes(8)},
+        {"lines": b"{}\n"},
+        {"lines": b"{}\n{}"},
+        {"lines": b"{}\n{}\n{}\n"},
         {"account": -1},
         {"account": 1 << 40},
     ],
@@ -268,8 +275,8 @@ def test_halves_are_the_whole_again(account: Principal) -> None:
     assert [half.candidate(place).order for half, place in halves] == [
         whole.candidate(place).order for place in range(6)
     ]
-    assert [half.identities[place] for half, place in halves] == whole.identities
-    assert [half.candidate(place).digest for half, place in halves] == whole.digests
+    assert [half.keys[place] for half, place in halves] == list(whole.keys)
+    assert [half.candidate(place).digest for half, place in halves] == whole.digests.tolist()
     assert left.end == right.end == "6-1"
 
 

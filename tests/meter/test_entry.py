@@ -2,12 +2,17 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from meter import entry, event, timestamp
 from meter.entry import Block
 from meter.error import UnreadableEntry
 from tests.usage import NOW, called
+
+# Keys that have their halves in common, exchanged.
+OWN = ("019535d9-3df7-79fb-b466-fa907fa17f9e", "b466fa90-7fa1-7f9e-0195-35d93df779fb")
 
 
 def block(*ids: str, account: int = 1) -> Block:
@@ -104,3 +109,15 @@ TOO_DEEP = b"\x91" * 100_000 + b"\x01"
 def test_a_damaged_entry_stops_counting_instead_of_losing_events(payload: bytes) -> None:
     with pytest.raises(UnreadableEntry):
         entry.decode(payload)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", *OWN]), st.integers(0, 1)), min_size=1, max_size=8))
+def test_repeats_within_a_request_are_found_whatever_the_keys_are(said: list[tuple[str, int]]) -> None:
+    received_at = timestamp.microseconds(NOW)
+    bodies = [msgspec.json.encode(called(id_, n=n)) for id_, n in said]
+    events = [event.decode(one, received_at=received_at, new_id=uuid7) for one in bodies]
+
+    found = entry.duplicates_of(entry.block(events, account=1, received_at=received_at))
+
+    assert found == entry.duplicates([one.key for one in events], [one.digest for one in events])
+    assert found == sum(n == dict(said[:place]).get(id_) for place, (id_, n) in enumerate(said))

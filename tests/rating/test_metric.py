@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,6 +155,7 @@ def test_case_71_a_negated_filter_takes_all_but_its_values(channel: str | None, 
     assert metric.counted(one, {"channels": channel}) == counts
 
 
+ENCODER = msgspec.json.Encoder(decimal_format="number")
 VALUES = st.sampled_from([0, 1, -3, True, False, None, "", "1", "2.50", "eu", "EU", Decimal("1.5"), 10**19])
 PROPERTIES = st.lists(st.dictionaries(st.sampled_from("abc"), VALUES), max_size=6)
 METRICS = st.builds(
@@ -161,13 +163,34 @@ METRICS = st.builds(
 ) | st.builds(counting, st.sampled_from(Aggregation), of=st.just("a"))
 
 
+@pytest.mark.parametrize("name", ["n", "a b", 'a"b', "a\\b", "a\tb", "ä", "field_0", "class", ""])
+def test_a_property_of_any_name_is_a_column(name: str) -> None:
+    lines = b"".join([msgspec.json.encode(one) + b"\n" for one in ({name: 1, "z": [0]}, {}, {name: None})])
+
+    assert metric.columns(lines, frozenset({name})) == {name: [1, None, None]}
+
+
+def test_numbers_of_a_column_are_exact() -> None:
+    found = metric.columns(b'{"n":0.1}\n{"n":99999999999999999999}\n', frozenset({"n"}))
+
+    assert found == {"n": [Decimal("0.1"), 99999999999999999999]}
+
+
+def columns(many: list[dict[str, object]], names: frozenset[str]) -> metric.Columns:
+    lines = b"".join([ENCODER.encode(one) + b"\n" for one in many])
+    return metric.columns(lines, names)
+
+
 @given(METRICS, PROPERTIES)
 def test_many_events_count_as_one_by_one(of: Metric, many: list[dict[str, object]]) -> None:
-    found = metric.counted_all(of)(many)
+    found = metric.counted_all(of)(columns(many, of.names), len(many))
     expected = [metric.counted(of, one) for one in many]
     assert [(type(one), one) for one in found] == [(type(one), one) for one in expected]
 
 
 @given(st.sampled_from([("a",), ("a", "b"), ("c", "a", "b")]), PROPERTIES)
 def test_many_events_are_grouped_as_one_by_one(names: tuple[str, ...], many: list[dict[str, object]]) -> None:
-    assert metric.groups(names, many) == [metric.group(names, one) for one in many]
+    numbers, texts = metric.groups(names, columns(many, frozenset(names)))
+
+    assert [texts[number] for number in numbers] == [metric.group(names, one) for one in many]
+    assert len({*texts}) == len(texts)

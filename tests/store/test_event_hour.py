@@ -1,11 +1,11 @@
 """An old range of time in the order of receipt: found where its hours stand, and just what walking past all finds."""
 
-from array import array
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from redis.asyncio import Redis
 
@@ -40,9 +40,9 @@ where relname like 'usage_event_2%' or relname = 'usage_event_default'
 
 
 def test_events_stand_in_their_hours() -> None:
-    packed = memoryview(array("q", [7 * HOUR, 8 * HOUR - 1, 3 * HOUR]).tobytes()).cast("q")
+    timestamps = np.array([7 * HOUR, 8 * HOUR - 1, 3 * HOUR, 8 * HOUR, 3 * HOUR + 5])
 
-    rows = event_hour.stretches(1, block=17 * BLOCK, timestamps=[packed, [8 * HOUR, 3 * HOUR + 5]])
+    rows = event_hour.stretches(1, block=17 * BLOCK, timestamps=timestamps)
 
     assert sorted(rows) == [(1, hour, 16 * BLOCK, 32 * BLOCK - 1) for hour in (3, 7, 8)]
 
@@ -52,7 +52,7 @@ def test_events_stand_in_their_hours() -> None:
     [(999, 16 * BLOCK, 32 * BLOCK - 1), (1000, 17 * BLOCK, 18 * BLOCK - 1)],
 )
 def test_few_events_share_their_stretch_with_the_next_blocks(events: int, first: int, last: int) -> None:
-    rows = event_hour.stretches(1, block=17 * BLOCK, timestamps=[[HOUR] * events])
+    rows = event_hour.stretches(1, block=17 * BLOCK, timestamps=np.full(events, HOUR))
 
     assert list(rows) == [(1, 1, first, last)]
     assert event_hour.stretch(1, event_no=17 * BLOCK + 5, timestamp=HOUR) == (1, 1, 17 * BLOCK, 18 * BLOCK - 1)

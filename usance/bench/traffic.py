@@ -1,8 +1,8 @@
 """The events that a benchmark sends: built before the clock runs, unique when they are sent, known to the last one.
 
-A pool of requests is built once. In place of an event's id stands a mark; sending a request replaces its marks by a
-stamp that no other request has, which costs one `bytes.replace` for the whole body. So every event that is sent has an
-id of its own, and what the meter must have counted follows from how often each request of the pool was sent.
+A pool of requests is built once. In place of an event's id stands a mark; sending a request puts a stamp there that no
+other request has, which costs one `bytes.join` for the whole body. So every event that is sent has an id of its own,
+and what the meter must have counted follows from how often each request of the pool was sent.
 The first digits of a random id are marks of their own, one for each digit, which one `bytes.translate` turns into
 digits by another permutation each time: otherwise the pool would know only as many places of an index as it has events.
 
@@ -92,8 +92,9 @@ class Stamper:
 
     def __init__(self, requests: Sequence[Request], ids: Ids) -> None:
         self._requests = requests
-        self._fresh = _FRESH * _stamp_bytes(ids)
-        self._again = _AGAIN * _stamp_bytes(ids)
+        size = _stamp_bytes(ids)
+        # What stands between the marks of each body: of those that are sent again, and within that of the others.
+        self._parts = [[between.split(_FRESH * size) for between in one.body.split(_AGAIN * size)] for one in requests]
         self._is_ordered = ids == "ordered"
         self._permutations = [] if self._is_ordered else _permutations()
         # The stamp with which each request was sent the last time, and the time before; and its permutation.
@@ -108,13 +109,11 @@ class Stamper:
         stamp = self._stamp(milliseconds)
         permutation = self.sent % _PERMUTATIONS
         self.sent += 1
-        body = request.body.replace(self._fresh, stamp)
+        before = self._before[number - 1] if self._before[number - 1][0] else self._last[number - 1]
+        body = before[0].join([stamp.join(parts) for parts in self._parts[number]])
         if not self._is_ordered:
             body = body.translate(self._permutations[permutation][0])
-        if request.has_duplicates:
-            before = self._before[number - 1] if self._before[number - 1][0] else self._last[number - 1]
-            body = body.replace(self._again, before[0])
-            if not self._is_ordered:
+            if request.has_duplicates:
                 body = body.translate(self._permutations[before[1]][1])
         self._before[number], self._last[number] = self._last[number], (stamp, permutation)
         return number, heads[number] + body
