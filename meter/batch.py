@@ -6,6 +6,7 @@ order     (milliseconds, sequence, index) of an event in the streams: who was re
           lie apart (stream_position.first_index), as their entries may bear the same id
 
 What there is of every event is a column of numbers: a batch has a hundred thousand events, and no object for any.
+Whatever can be known without the database is made here, as batches are read ahead while Postgres works.
 """
 
 from bisect import bisect_right
@@ -21,8 +22,13 @@ from meter import entry
 from meter.entry import Block
 from meter.error import UnreadableEntry
 from store import event_key, stream_position
+from store.event import Columns
 
 Order: TypeAlias = tuple[int, int, int]
+# Account and alias.
+Name: TypeAlias = tuple[int, str]
+
+_LINE_FEED = ord("\n")
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -51,15 +57,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     end: str
     entries: int
-    blocks: list[Placed]
-    # How many events each block has.
-    sizes: NDArray[np.int64]
-    accounts: NDArray[np.int32]
-    # 16 bytes each.
-    keys: NDArray[np.void]
+    blocks: Sequence[Placed]
+    columns: Columns
+    # Each alias once, with its account, and where among them that of each event stands.
+    names: Sequence[Name]
+    name_places: NDArray[np.int64]
     digests: NDArray[np.int64]
     # All places in the order of their identities, those of one identity as they were received; and where each begins.
-    # Here and not where they are needed, as batches are made while Postgres works.
     sorted_places: NDArray[np.int64]
     starts: NDArray[np.int64]
 
@@ -89,7 +93,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def named(self, number: int) -> tuple[int, UUID]:
         """The account and the key of an identity."""
         place = self.sorted_places[self.starts[number]]
-        return int(self.accounts[place]), UUID(bytes=self.keys[place].tobytes())
+        return int(self.columns.accounts[place]), UUID(bytes=self.columns.keys[place].tobytes())
 
     def candidate(self, place: int) -> Candidate:
         """The event at a place."""
@@ -120,22 +124,70 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
     return _batch(blocks, end=entries[-1][0], entries=len(entries))
 
 
-def _batch(blocks: list[Placed], *, end: str, entries: int) -> Batch:
-    sizes = np.array([len(one.block) for one in blocks], np.int64)
-    accounts = np.array([one.block.account for one in blocks], np.int32).repeat(sizes)
-    keys = np.frombuffer(b"".join([one.block.keys for one in blocks]), event_key.KEY)
-    places, starts = _sorted(accounts, keys)
+def _batch(blocks: Sequence[Placed], *, end: str, entries: int) -> Batch:
+    columns = _columns(blocks)
+    names, name_places = _named(blocks)
+    places, starts = _sorted(columns.accounts, columns.keys)
     return Batch(
         end=end,
         entries=entries,
         blocks=blocks,
-        sizes=sizes,
-        accounts=accounts,
-        keys=keys,
+        columns=columns,
+        names=names,
+        name_places=name_places,
         digests=np.frombuffer(b"".join([one.block.packed_digests for one in blocks]), np.int64),
         sorted_places=places,
         starts=starts,
     )
+
+
+def _columns(placed: Sequence[Placed]) -> Columns:
+    blocks = [one.block for one in placed]
+    sizes = _sizes(placed)
+    lines = b"".join([block.lines for block in blocks])
+    type_names = {name: number for number, name in enumerate({name: 0 for one in blocks for name in one.type_names})}
+    types = [[type_names[name] for name in block.type_names] for block in blocks]
+    firsts = np.array([one.first_index - one.first_place for one in placed], np.int64)
+    return Columns(
+        accounts=np.array([block.account for block in blocks], np.int32).repeat(sizes),
+        received_at=np.array([block.received_at for block in blocks], np.int64).repeat(sizes),
+        entry_ms=np.array([one.entry_ms for one in placed], np.int64).repeat(sizes),
+        entry_sequences=np.array([one.entry_sequence for one in placed], np.int64).repeat(sizes),
+        entry_indexes=firsts.repeat(sizes) + np.arange(sizes.sum()),
+        keys=np.frombuffer(b"".join([block.keys for block in blocks]), event_key.KEY),
+        ids={one.first_place + place: id_ for one in placed for place, id_ in one.block.ids.items()},
+        type_names=list(type_names),
+        types=_looked_up(types, [block.packed_types for block in blocks], sizes),
+        timestamps=np.frombuffer(b"".join([block.packed_timestamps for block in blocks]), np.int64),
+        lines=lines,
+        line_bounds=np.append(0, np.flatnonzero(np.frombuffer(lines, np.uint8) == _LINE_FEED) + 1),
+    )
+
+
+def _named(placed: Sequence[Placed]) -> tuple[list[Name], NDArray[np.int64]]:
+    """Each alias once, and where that of each event stands among them."""
+    blocks = [one.block for one in placed]
+    numbers: dict[Name, int] = {}
+    named = [
+        [numbers.setdefault((block.account, name), len(numbers)) for name in block.alias_names] for block in blocks
+    ]
+    places = _looked_up(named, [block.packed_aliases for block in blocks], _sizes(placed))
+    return list(numbers), places
+
+
+def _sizes(placed: Sequence[Placed]) -> NDArray[np.int64]:
+    return np.array([len(one.block) for one in placed], np.int64)
+
+
+def _looked_up(values: list[list[int]], packed: list[bytes], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each event the value at its place among those of its block."""
+    counts = np.array([*map(len, values)], np.int64)
+    places = np.frombuffer(b"".join(packed), entry.PLACE).astype(np.int64)
+    if (places >= counts.repeat(sizes)).any():
+        raise UnreadableEntry("An event of a stream entry has an alias or a type that its block does not name.")
+    places += (counts.cumsum() - counts).repeat(sizes)
+    found: NDArray[np.int64] = np.array([value for of_block in values for value in of_block], np.int64)[places]
+    return found
 
 
 def _sorted(accounts: NDArray[np.int32], keys: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -300,4 +300,4 @@ def _claims(batch: Batch, ids: Mapping[int, _Id], *, first_no: int) -> Claims:
     for number, one in ids.items():
         if one.walk.standing is not None:
             places[number] = one.walk.standing.event_no - first_no
-    return Claims(batch.accounts[places], batch.keys[places], first_no + places, batch.digests[places])
+    return Claims(batch.columns.accounts[places], batch.columns.keys[places], first_no + places, batch.digests[places])

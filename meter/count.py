@@ -14,16 +14,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from meter import correct, entry, fold
+from meter import correct, fold
 from meter.batch import Batch
 from meter.correct import Settled
-from meter.entry import Block
-from meter.error import UnreadableEntry
 from meter.fold import Occurrences
 from meter.recent import Recent
 from store import counter, counting, event, event_hour, usage_alias
@@ -36,9 +35,8 @@ from store.event import Received, Version
 _NOBODY = 0
 # What is folded between two looks at the connection that stores: some milliseconds, and what the caches hold.
 _PIECE_EVENTS = 4_000
-_LINE_FEED = ord("\n")
-# account -> alias -> number
-Numbers = dict[int, dict[str, int]]
+# account -> alias -> number; accounts that nobody knows are there all the same.
+Numbers: TypeAlias = "defaultdict[int, dict[str, int]]"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,84 +99,32 @@ async def count(
 
 def _unnumbered(batch: Batch, numbers: Numbers) -> set[tuple[int, str]]:
     """The names in the batch that have no number yet, as far as we know."""
-    found: set[tuple[int, str]] = set()
-    for placed in batch.blocks:
-        account = placed.block.account
-        known = numbers.get(account, {})
-        # A cancellation names nobody.
-        found.update([(account, name) for name in placed.block.alias_names if name not in known and name])
-    return found
+    # A cancellation names nobody.
+    return {(account, name) for account, name in batch.names if name and name not in numbers[account]}
 
 
 def _received(
     batch: Batch, first_no: int, settled: Settled, *, numbers: Numbers, aliases: Mapping[tuple[int, str], int]
 ) -> Received:
-    blocks, sizes = [placed.block for placed in batch.blocks], batch.sizes
-    places = np.arange(batch.events)
-    firsts = np.array([placed.first_index - placed.first_place for placed in batch.blocks], np.int64)
-    lines = b"".join([block.lines for block in blocks])
-    timestamps = np.frombuffer(bytearray().join([block.packed_timestamps for block in blocks]), np.int64)
-    for event_no, at in settled.retimed.items():
-        timestamps[event_no - first_no] = at
-    type_names: dict[str, int] = {}
-    for block in blocks:
-        for name in block.type_names:
-            type_names.setdefault(name, len(type_names))
+    of_names = [
+        (numbers[account].get(name) or aliases[account, name]) if name else _NOBODY for account, name in batch.names
+    ]
+    timestamps = batch.columns.timestamps
+    if settled.retimed:
+        timestamps = timestamps.copy()
+        timestamps[[number - first_no for number in settled.retimed]] = list(settled.retimed.values())
     return Received(
         first_no=first_no,
-        accounts=batch.accounts,
-        received_at=_spread([block.received_at for block in blocks], sizes),
-        entry_ms=_spread([placed.entry_ms for placed in batch.blocks], sizes),
-        entry_sequences=_spread([placed.entry_sequence for placed in batch.blocks], sizes),
-        entry_indexes=firsts.repeat(sizes) + places,
-        keys=batch.keys,
-        ids={placed.first_place + place: id_ for placed in batch.blocks for place, id_ in placed.block.ids.items()},
-        aliases=_looked_up(
-            [_alias_numbers(block, numbers, aliases) for block in blocks],
-            [block.packed_aliases for block in blocks],
-            sizes,
-        ).astype(np.int32),
-        type_names=list(type_names),
-        types=_looked_up(
-            [[type_names[name] for name in block.type_names] for block in blocks],
-            [block.packed_types for block in blocks],
-            sizes,
-        ),
+        columns=batch.columns,
+        aliases=np.array(of_names, np.int32)[batch.name_places],
         timestamps=timestamps,
-        lines=lines,
-        line_bounds=np.append(0, np.flatnonzero(np.frombuffer(lines, np.uint8) == _LINE_FEED) + 1),
     )
-
-
-def _spread(of_blocks: list[int], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What all events of a block have in common, for each event."""
-    return np.array(of_blocks, np.int64).repeat(sizes)
-
-
-def _alias_numbers(block: Block, numbers: Numbers, aliases: Mapping[tuple[int, str], int]) -> list[int]:
-    """The number of each name in a block."""
-    known = numbers.get(block.account, {})
-    return [
-        (known[name] if name in known else aliases[block.account, name]) if name else _NOBODY
-        for name in block.alias_names
-    ]
-
-
-def _looked_up(values: list[list[int]], packed: list[bytes], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each event the value at its place among those of its block."""
-    counts = np.array([*map(len, values)], np.int64)
-    places = np.frombuffer(b"".join(packed), entry.PLACE).astype(np.int64)
-    if (places >= counts.repeat(sizes)).any():
-        raise UnreadableEntry("An event of a stream entry has an alias or a type that its block does not name.")
-    places += (counts.cumsum() - counts).repeat(sizes)
-    found: NDArray[np.int64] = np.array([value for of_block in values for value in of_block], np.int64)[places]
-    return found
 
 
 def _hours(received: Received, settled: Settled) -> list[event_hour.Row]:
     """Where the batch's events stand, and stored ones that have another time now."""
     rows = [event_hour.stretch(account, event_no=number, timestamp=at) for account, number, at in settled.times]
-    for account, places in _by_account(received.accounts):
+    for account, places in _by_account(received.columns.accounts):
         rows.extend(event_hour.stretches(account, block=received.first_no, timestamps=received.timestamps[places]))
     return rows
 
@@ -197,7 +143,7 @@ async def _fold(received: Received, settled: Settled, known: Mapping[int, Counti
     rules = {account: fold.rules(one.metrics) for account, one in known.items()}
     lives = np.ones(len(received), np.bool_)
     lives[[number - received.first_no for number in settled.unstored | settled.states.keys()]] = False
-    for account, own in _by_account(received.accounts):
+    for account, own in _by_account(received.columns.accounts):
         for start in range(0, len(own), _PIECE_EVENTS):
             events = _occurrences(received, lives, own[start : start + _PIECE_EVENTS])
             fold.fold(deltas, rules[account], account=account, events=events)
@@ -223,9 +169,9 @@ def _occurrences(received: Received, lives: NDArray[np.bool_], places: NDArray[n
     return Occurrences(
         numbers=received.first_no + places,
         aliases=received.aliases[places],
-        type_names=received.type_names,
-        types=received.types[places],
+        type_names=received.columns.type_names,
+        types=received.columns.types[places],
         timestamps=received.timestamps[places],
-        lines=received.lines_at(places),
+        lines=received.columns.lines_at(places),
         lives=lives[places],
     )

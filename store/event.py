@@ -1,6 +1,7 @@
 """Raw events: what was received, as it was received, one row per version.
 
-    Received    the columns of events, already numbered; `save` stores them with one COPY
+    Columns     events as they came, column by column
+    Received    the same, numbered; `save` stores them with one COPY
     Version     one stored row, as corrections need it
     history     stored events in the order of their numbers, a piece at a time, for a metric that is born after them
 
@@ -31,20 +32,19 @@ _MICROSECOND = timedelta(microseconds=1)
 LIVE, SUPERSEDED, CANCELLED = "live", "superseded", "cancelled"
 
 
-class Received(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """Events that have the numbers from `first_no` on. `types` are places among the names; `ids` has, by place, the ids
-    that are not the key; `lines` the canonical JSON of each event's properties and a line feed.
+class Columns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Events as they came. `types` are places among the names; `ids` has, by place, the ids that are not the key;
+    `lines` the canonical JSON of each event's properties and a line feed.
     """
 
-    first_no: int
     accounts: NDArray[np.int32]
     received_at: NDArray[np.int64]
     entry_ms: NDArray[np.int64]
     entry_sequences: NDArray[np.int64]
     entry_indexes: NDArray[np.int64]
+    # 16 bytes each.
     keys: NDArray[np.void]
     ids: Mapping[int, str]
-    aliases: NDArray[np.int32]
     type_names: Sequence[str]
     types: NDArray[np.int64]
     timestamps: NDArray[np.int64]
@@ -61,6 +61,18 @@ class Received(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         if places[-1] - places[0] + 1 == len(places):
             return self.lines[starts[0] : ends[-1]]
         return b"".join([self.lines[start:end] for start, end in zip(starts, ends, strict=True)])
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Events with the numbers from `first_no` on, numbers of aliases, and timestamps, which may be other ones now."""
+
+    first_no: int
+    columns: Columns
+    aliases: NDArray[np.int32]
+    timestamps: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.columns)
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,11 +222,11 @@ async def _pieces(received: Received, unstored: AbstractSet[int], states: Mappin
     # What differs from the rest of its type has its row made by itself.
     is_plain = np.ones(len(received), np.bool_)
     is_plain[[number - received.first_no for number in states]] = False
-    is_plain[list(received.ids)] = False
+    is_plain[list(received.columns.ids)] = False
     for start in range(0, len(received), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, len(received))
-        texts = received.lines_at(np.arange(start, stop)).splitlines()
-        some, types = is_stored[start:stop], received.types[start:stop]
+        texts = received.columns.lines_at(np.arange(start, stop)).splitlines()
+        some, types = is_stored[start:stop], received.columns.types[start:stop]
         for place in np.unique(types[some & is_plain[start:stop]]).tolist():
             chosen = some & is_plain[start:stop] & (types == place)
             yield _alike(received, _Rows(start, np.flatnonzero(chosen), list(compress(texts, chosen))), place)
@@ -239,7 +251,7 @@ class _Rows(msgspec.Struct, frozen=True, eq=False):
 
 def _alike(received: Received, of: _Rows, type_: int) -> bytes:
     """Rows that differ in nothing but numbers and properties."""
-    same = copy.text(received.type_names[type_]) + copy.text(LIVE) + copy.NULL
+    same = copy.text(received.columns.type_names[type_]) + copy.text(LIVE) + copy.NULL
     rows = _filled(received, of, copy.followed(_ROW, {"same": f"V{len(same)}", "length": ">i4"}))
     rows["same"] = np.void(same)
     rows["length"] = of.lengths
@@ -249,14 +261,14 @@ def _alike(received: Received, of: _Rows, type_: int) -> bytes:
 def _unlike(received: Received, of: _Rows, states: Mapping[int, str]) -> bytes:
     """Rows that have a state or an id to tell."""
     places = (of.places + of.start).tolist()
-    types = received.types[places].tolist()
+    types = received.columns.types[places].tolist()
     heads = copy.split(_filled(received, of, _ROW))
     return b"".join(
         [
             head
-            + copy.text(received.type_names[type_])
+            + copy.text(received.columns.type_names[type_])
             + copy.text(states.get(received.first_no + place, LIVE))
-            + (copy.text(received.ids[place]) if place in received.ids else copy.NULL)
+            + (copy.text(received.columns.ids[place]) if place in received.columns.ids else copy.NULL)
             + copy.value_of(text)
             for place, type_, head, text in zip(places, types, heads, of.texts, strict=True)
         ]
@@ -267,13 +279,13 @@ def _filled(received: Received, of: _Rows, row: copy.Rows) -> Any:
     """These rows with everything that has one width."""
     places = of.places + of.start
     rows = row.repeat(len(places))
-    rows["account"] = received.accounts[places]
-    rows["received_at"] = received.received_at[places] - _POSTGRES_EPOCH
-    rows["entry_ms"] = received.entry_ms[places]
-    rows["entry_sequence"] = received.entry_sequences[places]
+    rows["account"] = received.columns.accounts[places]
+    rows["received_at"] = received.columns.received_at[places] - _POSTGRES_EPOCH
+    rows["entry_ms"] = received.columns.entry_ms[places]
+    rows["entry_sequence"] = received.columns.entry_sequences[places]
     rows["event_no"] = received.first_no + places
     rows["event_timestamp"] = received.timestamps[places] - _POSTGRES_EPOCH
     rows["alias"] = received.aliases[places]
-    rows["entry_index"] = received.entry_indexes[places]
-    rows["key"] = received.keys[places]
+    rows["entry_index"] = received.columns.entry_indexes[places]
+    rows["key"] = received.columns.keys[places]
     return rows

@@ -275,7 +275,7 @@ def test_halves_are_the_whole_again(account: Principal) -> None:
     assert [half.candidate(place).order for half, place in halves] == [
         whole.candidate(place).order for place in range(6)
     ]
-    assert [half.keys[place] for half, place in halves] == list(whole.keys)
+    assert [half.columns.keys[place] for half, place in halves] == list(whole.columns.keys)
     assert [half.candidate(place).digest for half, place in halves] == whole.digests.tolist()
     assert left.end == right.end == "6-1"
 
