@@ -84,9 +84,8 @@ async def count(
         await asyncio.gather(saving, return_exceptions=True)
         raise
     await saving
-    meanwhile()
     await event_hour.add(conn, hours)
-    await counter.merge(conn, deltas, counting=known, is_contended=is_sharded)
+    await counter.merge(conn, deltas, counting=known, is_contended=is_sharded, meanwhile=meanwhile)
     return Outcome(
         counted=batch.events - len(settled.unstored),
         duplicates=len(settled.duplicates),

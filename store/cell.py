@@ -11,7 +11,7 @@ Rows are touched in one order, `rank`, whatever the way: two who merge the same 
 deadlock.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from operator import itemgetter
@@ -136,14 +136,25 @@ where (usage_day.account, usage_day.metric, usage_day.alias, usage_day.day, usag
 """
 
 
-async def merge(conn: Connection, cells: Cells, *, zones: Mapping[int, ZoneInfo], is_contended: bool = False) -> None:
+async def merge(
+    conn: Connection,
+    cells: Cells,
+    *,
+    zones: Mapping[int, ZoneInfo],
+    is_contended: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Add these differences to the stored cells; `zones` are those of the accounts. Call inside a transaction.
 
-    `is_contended`: others are making the same cells right now, so the sure way is the cheaper one.
+    `is_contended`: others are making the same cells right now, so the sure way is the cheaper one. `meanwhile` is
+    called when the rest of the work is Postgres'.
     """
     changed = [key for key, (events, total) in cells.items() if events or total]
-    if len(changed) > _FEW:
+    is_staged = len(changed) > _FEW
+    if is_staged:
         await _stage(conn, cells, changed, zones)
+    meanwhile()
+    if is_staged:
         await (_upsert if is_contended else _merge)(conn)
     elif changed:
         await conn.execute(_MERGE_SLOTS, *_columns({key: cells[key] for key in changed}))

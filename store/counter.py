@@ -11,7 +11,7 @@ a fresh count would make them.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -76,17 +76,22 @@ where (usage_unique.account, usage_unique.metric, usage_unique.alias, usage_uniq
 
 
 async def merge(
-    conn: Connection, deltas: Deltas, *, counting: Mapping[int, Counting], is_contended: bool = False
+    conn: Connection,
+    deltas: Deltas,
+    *,
+    counting: Mapping[int, Counting],
+    is_contended: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Add these differences to the stored counters. `counting` has every account in them; `is_contended`: others are
-    counting the same aliases right now.
+    counting the same aliases right now; `meanwhile` is called when the rest of the work is Postgres'.
     """
     zones = {account: one.zone for account, one in counting.items()}
     cells, members, points = deltas.cells(), deltas.members, deltas.points
     groups = await usage_group.intern(conn, deltas.groups)
     if groups:
         cells, members, points = _numbered(cells, groups), _numbered(members, groups), _numbered(points, groups)
-    await cell.merge(conn, cells, zones=zones, is_contended=is_contended)
+    await cell.merge(conn, cells, zones=zones, is_contended=is_contended, meanwhile=meanwhile)
     await _merge_members(conn, members)
     if points:
         metrics = {metric.number: metric for one in counting.values() for metric in one.metrics}
