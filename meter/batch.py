@@ -117,7 +117,9 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
         first = place
         for block in found:
             if not entry.is_whole(block):
-                raise UnreadableEntry("The columns of a block of a stream entry have not one value for each event.")
+                raise UnreadableEntry(
+                    "A block of a stream entry has not one value for each event in every column, or no time of receipt."
+                )
             index = first_index + place - first
             blocks.append(Placed(block, milliseconds, sequence, index, place, frozenset(block.untimed)))
             place += len(block)

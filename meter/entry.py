@@ -25,8 +25,9 @@ from meter.event import Event
 from meter.identity import Named
 
 KEY_BYTES = 16
-# The numbers of accounts are 4 bytes in Postgres.
+# The numbers of accounts are 4 bytes in Postgres; instants, in microseconds, end long after 2100.
 _ACCOUNT_MAX = 1 << 31
+_INSTANT_MAX = 1 << 53
 # How array and memoryview call 8 bytes with a sign, and 2 bytes without one: no block has more than 50,000 events.
 _LONG: Final = "q"
 PLACE: Final = "H"
@@ -178,7 +179,7 @@ def cut(events: Block, start: int, stop: int) -> Block:
 
 
 def is_whole(events: Block) -> bool:
-    """Whether every column has a value for each event."""
+    """Whether every column has a value for each event, and all were received at a possible time."""
     size = len(events)
     lengths = (
         (events.keys, KEY_BYTES),
@@ -188,9 +189,12 @@ def is_whole(events: Block) -> bool:
         (events.packed_types, _PLACE_BYTES),
     )
     return (
-        all(len(column) == size * width for column, width in lengths)
+        0 <= events.received_at < _INSTANT_MAX
+        and all(len(column) == size * width for column, width in lengths)
         and events.lines.count(b"\n") == size
         and events.lines[-1:] in {b"\n", b""}
+        # It would end a line as well.
+        and b"\r" not in events.lines
     )
 
 

@@ -108,9 +108,9 @@ def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Occurrences, si
 
     Metric by metric and column by column: a quarter of the cost of going event by event.
     """
-    for place, event_type in enumerate(events.type_names):
-        if event_type in wanted and len((found := events.of_type(place)).numbers):
-            counts = wanted[event_type]
+    for place in np.unique(events.types).tolist():
+        if counts := wanted.get(events.type_names[place]):
+            found = events.of_type(place)
             read = _Read(found, metric.columns(found.lines, counts.names) if counts.names else {})
             for rule in counts.rules:
                 _fold(deltas, rule, account, read, sign)

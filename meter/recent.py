@@ -60,8 +60,8 @@ class Recent:
             self._old, self._young = self._young, self._old
             self._young[:] = 0
             self._learnt = 0
-        self._learnt += len(keys)
         places, bits = self._bits(keys)
+        self._learnt += int((self._young[places] & bits == 0).sum())
         np.bitwise_or.at(self._young, places, bits)
 
     def _bits(self, keys: NDArray[np.void]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:

@@ -24,6 +24,8 @@ from store import copy
 from store.db import Connection
 
 _ROWS_AT_ONCE = 2_000
+# Fewer rows that differ in numbers only are made one by one, which costs less than to lay them out together.
+_ALIKE_MIN = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
 _MICROSECOND = timedelta(microseconds=1)
@@ -226,13 +228,14 @@ async def _pieces(received: Received, unstored: AbstractSet[int], states: Mappin
     for start in range(0, len(received), _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, len(received))
         texts = received.columns.lines_at(np.arange(start, stop)).splitlines()
-        some, types = is_stored[start:stop], received.columns.types[start:stop]
-        for place in np.unique(types[some & is_plain[start:stop]]).tolist():
-            chosen = some & is_plain[start:stop] & (types == place)
-            yield _alike(received, _Rows(start, np.flatnonzero(chosen), list(compress(texts, chosen))), place)
-        rest = np.flatnonzero(some & ~is_plain[start:stop])
-        if len(rest):
-            yield _unlike(received, _Rows(start, rest, [texts[place] for place in rest]), states)
+        types, rest = received.columns.types[start:stop], is_stored[start:stop].copy()
+        for type_, count in zip(*np.unique(types[rest & is_plain[start:stop]], return_counts=True), strict=True):
+            if count >= _ALIKE_MIN:
+                chosen = rest & is_plain[start:stop] & (types == type_)
+                rest &= ~chosen
+                yield _alike(received, _Rows(start, np.flatnonzero(chosen), list(compress(texts, chosen))), int(type_))
+        if rest.any():
+            yield _unlike(received, _Rows(start, np.flatnonzero(rest), list(compress(texts, rest))), states)
     yield copy.END
 
 

@@ -8,7 +8,7 @@ Sums are exact: in 64 bits as long as they fit, in Python's integers and decimal
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import compress, repeat
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import msgspec
@@ -24,8 +24,9 @@ Place: TypeAlias = tuple[int, int, int | str]
 
 # What a sum of 64 bits may come to, with a bit to spare.
 _SUM_MAX = 1 << 62
-# So many numbers are counted each in a place of its own, whether anything is there or not; more are sorted.
-_DENSE_MAX = 1 << 18
+# Places for all numbers that may be there, up to so many for each that is, cost less than to sort those that are.
+_DENSE_SHARE = 16
+_DENSE_MIN, _DENSE_MAX = 64, 1 << 18
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -69,17 +70,19 @@ class Tally:
         width = max(len(self._texts), 1)
         # A batch has a million events at most, so the product of three of its numbers fits.
         names, places = _numbered((alias_at * len(slots) + slot_at) * width + np.concatenate(self._groups))
-        signs = np.array(self._signs, np.int64).repeat(list(map(len, self._aliases)))
+        # Only the places where something is.
         is_there = np.bincount(places, minlength=len(names)) > 0
+        names, places = names[is_there], (is_there.cumsum() - 1)[places]
+        signs = np.array(self._signs, np.int64).repeat(list(map(len, self._aliases)))
         totals: Sequence[Any] = self._sums(places, signs, len(names)) if self._values else [None] * len(names)
-        both, groups = np.divmod(names[is_there], width)
+        both, groups = np.divmod(names, width)
         at, slot_of = np.divmod(both, max(len(slots), 1))
         texts = [*self._texts]
         named: Any = map(texts.__getitem__, groups.tolist()) if texts else repeat(0, len(groups))
         return zip(
             zip(aliases[at].tolist(), slots[slot_of].tolist(), named, strict=True),
-            _summed(places, signs, len(names))[is_there].tolist(),
-            compress(totals, is_there),
+            _summed(places, signs, len(names)).tolist(),
+            totals,
             strict=True,
         )
 
@@ -105,7 +108,7 @@ def _numbered(numbers: Integers) -> tuple[Integers, Integers]:
     if not len(numbers):
         return numbers, numbers
     first, last = int(numbers.min()), int(numbers.max())
-    if last - first < _DENSE_MAX:
+    if last - first < min(_DENSE_MIN + _DENSE_SHARE * len(numbers), _DENSE_MAX):
         return np.arange(first, last + 1), numbers - first
     found, at = np.unique(numbers, return_inverse=True)
     return found, at
@@ -119,6 +122,6 @@ def _summed(places: Integers, values: Integers, size: int) -> Integers:
 
 def _small(values: Sequence[Sum]) -> Integers | Sequence[Sum]:
     """As a column, if all are integers that fit."""
-    if {*map(type, values)} == {int} and max(values) < _SUM_MAX and min(values) > -_SUM_MAX:
+    if not values or ({*map(type, values)} == {int} and max(values) < _SUM_MAX and min(values) > -_SUM_MAX):
         return np.array(values, np.int64)
     return values

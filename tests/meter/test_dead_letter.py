@@ -109,9 +109,12 @@ async def test_an_entry_that_cannot_be_read_is_set_aside_as_a_whole(
         {"packed_timestamps": bytes(8)},
         {"lines": b"{}\n"},
         {"lines": b"{}\n{}"},
+        {"lines": b"{}\r{}\n{}\n"},
         {"lines": b"{}\n{}\n{}\n"},
         {"account": -1},
         {"account": 1 << 40},
+        {"received_at": -1},
+        {"received_at": 1 << 63},
     ],
     ids=str,
 )

@@ -26,6 +26,15 @@ def test_an_id_is_remembered_until_as_many_others_came_twice() -> None:
     assert not recent.among(keys(*range(100))).any()
 
 
+def test_retries_of_a_few_let_nobody_else_be_forgotten() -> None:
+    recent = Recent(ids_max=100)
+    recent.learn(keys(*range(50)))
+    for _ in range(10):
+        recent.learn(keys(*range(50, 100)))
+
+    assert recent.among(keys(*range(100))).all()
+
+
 def test_few_strangers_are_taken_for_an_acquaintance_whatever_ids_look_like() -> None:
     dice = random.Random(1)  # noqa: S311 - the same every time
     for many in (

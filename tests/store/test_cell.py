@@ -175,7 +175,7 @@ async def test_staged_cells_are_merged_along_the_primary_key_however_many_there_
         assert "Index Cond: ((alias = " in inner, plan
 
 
-async def test_a_merge_leaves_the_settings_of_the_session_as_they_were(
+async def test_a_merge_leaves_the_settings_of_the_session_at_their_defaults(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cell, "_FEW", -1)

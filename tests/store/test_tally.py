@@ -79,6 +79,18 @@ def test_a_sum_never_runs_over(value: int) -> None:
     assert list(one.cells()) == [((1, 1, 0), 5, 5 * value)]
 
 
+@pytest.mark.parametrize("alias", [2, 200_000, 2**31 - 1])
+def test_places_that_lie_far_apart_take_no_room_between_them(alias: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: list[int] = []
+    arange = np.arange
+    monkeypatch.setattr(np, "arange", lambda *of: rooms.append(max(of) - min(of)) or arange(*of))
+    one = Tally()
+    one.add(counted([(1, 1, "a", 5), (alias, 1, "a", 7)], is_grouped=False, is_sum=True), sign=1)
+
+    assert list(one.cells()) == [((1, 1, 0), 1, 5), ((alias, 1, 0), 1, 7)]
+    assert max(rooms, default=0) < 100
+
+
 def test_a_sum_stays_exact_where_numbers_of_the_machine_would_round() -> None:
     one = Tally()
     one.add(counted([(1, 1, "a", Decimal("0.1")), (1, 1, "a", 10**17)], is_grouped=False, is_sum=True), sign=1)
