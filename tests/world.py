@@ -102,7 +102,8 @@ class World:
         """One entry of a stream: events by id, None to cancel. Several streams may have entries of one id."""
         name = self.names[stream % len(self.names)]
         self._ms += is_later
-        received_at = self._ms * 1_000
+        # Of two that came at one instant by two streams the last is anybody's guess.
+        received_at = self._ms * 1_000 + 100 * self.names.index(name)
         taken = [_event(id_, one, received_at + place) for place, (id_, one) in enumerate(events)]
         # Each has its own time of receipt, as if it had come by itself and shared the flush.
         blocks = [
