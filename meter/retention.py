@@ -1,8 +1,8 @@
 """How long counted entries stay in a stream, and raw events in the database.
 
 Entries stay so that a database restored from a backup catches up from the stream by itself; so nothing is dropped at
-once, but nothing is kept without bound either: beyond a size the older half of what is counted goes. Only what is
-behind the position is ever dropped.
+once, but nothing is kept without bound either: beyond a size the older half of what is counted goes, and again, until
+the rest fits. Only what is behind the position is ever dropped.
 
 Raw events stay for ever unless a setting says for how many months. Then whole months go, once a day, in the aggregator
 (store/partition.py has what that means for others).
@@ -23,6 +23,10 @@ from store.stream_position import START
 log = structlog.get_logger(__name__)
 
 
+# Milliseconds of three hundred years, halved until one is left.
+_HALVES_MAX = 44
+
+
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """Counted entries go when they are this old, or when the stream is larger than this."""
 
@@ -37,15 +41,19 @@ async def trim(redis: Redis, name: str, *, position: str, retention: Retention, 
         # Another stream than was counted: nothing in it is known to be counted, however old its ids are.
         return 0
     old = int((now - timedelta(seconds=retention.seconds)).timestamp() * 1000)
-    before = min(position, f"{old}-0", key=stream_position.order)
-    entries, used = await stream.size(redis, name)
-    if entries > retention.entries_max or used > retention.bytes_max:
-        before = max(before, await _middle(redis, name, position), key=stream_position.order)
-    return await stream.trim(redis, name, before=before)
+    dropped = await stream.trim(redis, name, before=min(position, f"{old}-0", key=stream_position.order))
+    # Each time at least the oldest goes; it may be the only one in the older half of the time.
+    for _ in range(_HALVES_MAX):
+        entries, used = await stream.size(redis, name)
+        before = await _middle(redis, name, position)
+        if before == START or (entries <= retention.entries_max and used <= retention.bytes_max):
+            break
+        dropped += await stream.trim(redis, name, before=before)
+    return dropped
 
 
 async def _middle(redis: Redis, name: str, position: str) -> str:
-    """An id with about half of the counted entries before it: ids are times."""
+    """An id in the middle of the time of what is counted, with the oldest before it; START: nothing is left to drop."""
     first = await stream.first_id(redis, name)
     if first is None or stream_position.order(first) >= stream_position.order(position):
         return START

@@ -56,13 +56,32 @@ async def test_another_stream_than_was_counted_loses_nothing(redis: Redis) -> No
     assert await left(redis) == ids
 
 
-@pytest.mark.parametrize("limits", [{"entries_max": 3}, {"bytes_max": 10_000}])
-async def test_beyond_a_size_the_older_half_of_what_is_counted_goes(redis: Redis, limits: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("limits", "gone"),
+    [({"entries_max": 5}, 2), ({"entries_max": 3}, 3), ({"entries_max": 1}, 4), ({"bytes_max": 25_000}, 2)],
+    ids=str,
+)
+async def test_beyond_a_size_the_older_half_of_what_is_counted_goes_until_the_rest_fits(
+    redis: Redis, limits: dict[str, int], gone: int
+) -> None:
     ids = await fill(redis, 100, 80, 60, 40, 20, 0)
 
-    await retention.trim(redis, NAME, position=ids[4], retention=keeping(**limits), now=NOW)
+    dropped = await retention.trim(redis, NAME, position=ids[4], retention=keeping(**limits), now=NOW)
 
-    assert await left(redis) == ids[2:]
+    assert await left(redis) == ids[gone:]
+    assert dropped == gone
+
+
+async def test_one_old_entry_does_not_keep_a_burst_in_a_full_stream(redis: Redis) -> None:
+    burst = int(NOW.timestamp() * 1000)
+    # The old one shares its node with a part of the burst.
+    ids = [f"{burst - 3_600_000}-0", *(f"{burst + number // 10}-{number % 10}" for number in range(399))]
+    for id_ in ids:
+        await redis.xadd(NAME, {"x": b"small"}, id=id_)
+
+    await retention.trim(redis, NAME, position=ids[-1], retention=keeping(entries_max=200), now=NOW)
+
+    assert 100 <= len(await left(redis)) <= 200
 
 
 async def test_a_full_stream_that_is_not_counted_loses_nothing(redis: Redis) -> None:
