@@ -210,8 +210,10 @@ async def revert(conn: Connection, account: int, *, backfill: UUID, now: datetim
     return _one(await conn.fetchrow(_SET_STATE, account, backfill, after, None, now))
 
 
-# What waits longest, by usage_backfill_waiting.
-_WAITING = f"select account, {_COLUMNS} from usage_backfill where state in ('CLOSING', 'REVERTING') order by updated_at"
+# What waits longest, by usage_backfill_waiting; of two that were asked for at one instant, what was made first.
+_WAITING = f"""
+select account, {_COLUMNS} from usage_backfill where state in ('CLOSING', 'REVERTING') order by updated_at, id
+"""
 
 
 async def waiting(conn: Connection) -> list[tuple[int, Backfill]]:
