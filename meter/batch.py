@@ -90,7 +90,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         found: list[int] = self.sorted_places[self.starts[number] : end].tolist()
         return found
 
-    def named(self, number: int) -> tuple[int, UUID]:
+    def identity(self, number: int) -> tuple[int, UUID]:
         """The account and the key of an identity."""
         place = self.sorted_places[self.starts[number]]
         return int(self.columns.accounts[place]), UUID(bytes=self.columns.keys[place].tobytes())
@@ -128,7 +128,7 @@ def batch(entries: Sequence[tuple[str, Sequence[Block]]], *, first_index: int = 
 
 def _batch(blocks: Sequence[Placed], *, end: str, entries: int) -> Batch:
     columns = _columns(blocks)
-    names, name_places = _named(blocks)
+    names, name_places = _names(blocks)
     places, starts = _sorted(columns.accounts, columns.keys)
     return Batch(
         end=end,
@@ -166,7 +166,7 @@ def _columns(placed: Sequence[Placed]) -> Columns:
     )
 
 
-def _named(placed: Sequence[Placed]) -> tuple[list[Name], NDArray[np.int64]]:
+def _names(placed: Sequence[Placed]) -> tuple[list[Name], NDArray[np.int64]]:
     """Each alias once, and where that of each event stands among them."""
     blocks = [one.block for one in placed]
     numbers: dict[Name, int] = {}

@@ -16,7 +16,6 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from meter import version
 from meter.batch import Batch
@@ -86,8 +85,7 @@ async def settle(
     claims = _claims(batch, ids, first_no=first_no)
     if is_sharded or recent is None:
         # Two who claim the same ids must do so in one order, which is that of the keys.
-        claimed = await event_key.claim(conn, claims, is_contended=is_sharded)
-        known = {one.place: one for one in claimed}
+        known = await _claim(conn, claims, is_contended=is_sharded)
     else:
         known = await _claim_by(recent, conn, claims)
     is_open = is_sharded or (bool(ids or known) and await event_version.is_open(conn, before=batch.last))
@@ -111,15 +109,13 @@ async def _claim_by(recent: Recent, conn: Connection, claims: Claims) -> dict[in
         recent.was_wrong()
         return await _claim(conn, claims)
     recent.was_right()
-    return await _claim(conn, claims, is_seen) if is_seen.any() else {}
+    seen = np.flatnonzero(is_seen).tolist()
+    return {seen[place]: one for place, one in (await _claim(conn, claims.only(is_seen))).items()} if seen else {}
 
 
-async def _claim(conn: Connection, claims: Claims, chosen: NDArray[np.bool_] | None = None) -> dict[int, Known]:
-    """The sure way, for all or for those that are chosen."""
-    if chosen is None:
-        return {one.place: one for one in await event_key.claim(conn, claims, is_contended=False)}
-    numbers = np.flatnonzero(chosen).tolist()
-    return {numbers[one.place]: one for one in await event_key.claim(conn, claims.only(chosen), is_contended=False)}
+async def _claim(conn: Connection, claims: Claims, *, is_contended: bool = False) -> dict[int, Known]:
+    """The sure way: those that were known, by their place among the claims."""
+    return {one.place: one for one in await event_key.claim(conn, claims, is_contended=is_contended)}
 
 
 async def _meet(
@@ -146,7 +142,7 @@ async def _meet(
             # The usual case: nothing has to be read.
             ids.pop(number, None)
             retries += [first_no + place for place in found]
-    names = {number: batch.named(number) for number in changed}
+    names = {number: batch.identity(number) for number in changed}
     history = await event_version.read(conn, list(names.values()))
     versions = await _versions(conn, history, [(names[number], known[number]) for number in changed])
     for number, found in changed.items():
@@ -277,7 +273,7 @@ def _repeated(batch: Batch) -> dict[int, list[int]]:
 def _fresh(batch: Batch, number: int, places: Sequence[int], *, first_no: int) -> _Id:
     """An id as if nothing were stored of it."""
     new = _items(batch, places, first_no)
-    return _Id(name=batch.named(number), new=new, walk=version.walk(new))
+    return _Id(name=batch.identity(number), new=new, walk=version.walk(new))
 
 
 def _items(batch: Batch, places: Iterable[int], first_no: int) -> list[Item]:

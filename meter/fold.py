@@ -20,7 +20,7 @@ from store import cell, counter, tally
 from store.bucket import SLOT_MICROSECONDS
 from store.counter import Deltas
 
-Rules: TypeAlias = "Mapping[str, Counts]"
+Rules: TypeAlias = "Mapping[str, OfType]"
 
 
 class Occurrences(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -38,11 +38,9 @@ class Occurrences(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def of_type(self, place: int) -> "Occurrences":
         """Those of a type."""
-        is_chosen = self.types == place
-        return self if is_chosen.all() else self.only(is_chosen)
-
-    def only(self, chosen: NDArray[np.bool_]) -> "Occurrences":
-        """Some of them."""
+        chosen = self.types == place
+        if chosen.all():
+            return self
         return msgspec.structs.replace(
             self,
             numbers=self.numbers[chosen],
@@ -80,7 +78,7 @@ class Rule(msgspec.Struct, frozen=True):
     is_count: bool
 
 
-class Counts(msgspec.Struct, frozen=True):
+class OfType(msgspec.Struct, frozen=True):
     """What counts a type of event, and the properties that any of it looks at."""
 
     rules: tuple[Rule, ...]
@@ -89,7 +87,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 def rules(metrics: Iterable[Metric]) -> Rules:
     """Metrics by the type of event that they count."""
-    found: dict[str, Counts] = {}
+    found: dict[str, OfType] = {}
     for one in metrics:
         ready = Rule(
             metric=one,
@@ -98,21 +96,18 @@ def rules(metrics: Iterable[Metric]) -> Rules:
             is_unique=one.aggregation is Aggregation.UNIQUE,
             is_count=one.aggregation is Aggregation.COUNT and not one.reads_properties,
         )
-        others = found.get(one.event_type, Counts((), frozenset()))
-        found[one.event_type] = Counts((*others.rules, ready), others.names | one.names)
+        others = found.get(one.event_type, OfType((), frozenset()))
+        found[one.event_type] = OfType((*others.rules, ready), others.names | one.names)
     return found
 
 
 def fold(deltas: Deltas, wanted: Rules, *, account: int, events: Occurrences, sign: int = 1) -> None:
-    """Add one account's events to the differences, or take them back with sign -1.
-
-    Metric by metric and column by column: a quarter of the cost of going event by event.
-    """
+    """Add one account's events to the differences, or take them back with sign -1: column by column for each metric."""
     for place in np.unique(events.types).tolist():
-        if counts := wanted.get(events.type_names[place]):
+        if asked := wanted.get(events.type_names[place]):
             found = events.of_type(place)
-            read = _Read(found, metric.columns(found.lines, counts.names) if counts.names else {})
-            for rule in counts.rules:
+            read = _Read(found, metric.columns(found.lines, asked.names) if asked.names else {})
+            for rule in asked.rules:
                 _fold(deltas, rule, account, read, sign)
 
 
@@ -154,7 +149,7 @@ def _fold(deltas: Deltas, rule: Rule, account: int, read: _Read, sign: int) -> N
         return
     if rule.is_unique:
         _add_members(deltas, found.keys(of, read), found.taken, sign)
-    counted = tally.Counted(
+    counted = tally.Addends(
         aliases=read.events.aliases[found.is_counted],
         slots=read.slots[found.is_counted],
         values=found.taken if rule.is_sum else None,

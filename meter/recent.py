@@ -7,7 +7,7 @@ Ids that are new to the last one can be claimed at a third of the cost, and most
 So a batch is split by what is remembered here. If that was wrong, the batch is claimed the sure way, and the next few
 as well: each time it is wrong again, twice as many.
 
-A key is remembered as one bit of a table: it is never forgotten too soon, and one of a few hundred strangers is taken
+A key is remembered as one bit of a table: it is never forgotten too soon, and at most one stranger of fifty is taken
 for an acquaintance, which costs that one its short cut. Accounts make no difference here, for the same price.
 """
 

@@ -23,8 +23,8 @@ from store.stream_position import START
 log = structlog.get_logger(__name__)
 
 
-# Milliseconds of three hundred years, halved until one is left.
-_HALVES_MAX = 44
+# More than it takes to halve the milliseconds of three hundred years until one is left.
+_HALVES_MAX = 50
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +45,10 @@ async def trim(redis: Redis, name: str, *, position: str, retention: Retention, 
     # Each time at least the oldest goes; it may be the only one in the older half of the time.
     for _ in range(_HALVES_MAX):
         entries, used = await stream.size(redis, name)
+        if entries <= retention.entries_max and used <= retention.bytes_max:
+            break
         before = await _middle(redis, name, position)
-        if before == START or (entries <= retention.entries_max and used <= retention.bytes_max):
+        if before == START:
             break
         dropped += await stream.trim(redis, name, before=before)
     return dropped

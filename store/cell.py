@@ -150,15 +150,15 @@ async def merge(
     called when the rest of the work is Postgres'.
     """
     changed = [key for key, (events, total) in cells.items() if events or total]
-    is_staged = len(changed) > _FEW
-    if is_staged:
+    if len(changed) > _FEW:
         await _stage(conn, cells, changed, zones)
-    meanwhile()
-    if is_staged:
+        meanwhile()
         await (_upsert if is_contended else _merge)(conn)
-    elif changed:
-        await conn.execute(_MERGE_SLOTS, *_columns({key: cells[key] for key in changed}))
-        await conn.execute(_MERGE_DAYS, *_columns(_by_day({key: cells[key] for key in changed}, zones)))
+    else:
+        meanwhile()
+        if changed:
+            await conn.execute(_MERGE_SLOTS, *_columns({key: cells[key] for key in changed}))
+            await conn.execute(_MERGE_DAYS, *_columns(_by_day({key: cells[key] for key in changed}, zones)))
     if taken := sorted([key for key in changed if cells[key][0] < 0], key=rank):
         await conn.execute(_DROP_SLOTS, *zip(*taken, strict=True))
         days = sorted({_day_key(key, zones) for key in taken}, key=rank)

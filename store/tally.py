@@ -1,10 +1,10 @@
 """What one metric counted of many events, as columns, until it is added up by place. Pure.
 
-    tally.add(Counted(...), sign=)      counted events, one after the other; nothing is added up yet
+    tally.add(Addends(...), sign=)      events that were counted, one after the other; nothing is added up yet
     tally.cells() -> (alias, slot, group), events, total for each place where anything was counted
 
-Adding up is done once for as many events as there are: it costs as much for each place as for a hundred events.
-Sums are exact: in 64 bits as long as they fit, in Python's integers and decimals else.
+Adding up is done once, for all events of a batch. Sums are exact: in 64 bits as long as they fit, in Python's integers
+and decimals else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,13 +24,13 @@ Place: TypeAlias = tuple[int, int, int | str]
 
 # What a sum of 64 bits may come to, with a bit to spare.
 _SUM_MAX = 1 << 62
-# Places for all numbers that may be there, up to so many for each that is, cost less than to sort those that are.
-_DENSE_SHARE = 16
+# Places for all numbers that may be there cost less than to sort those that are, up to so many for each of these.
+_DENSE_SHARE = 2
 _DENSE_MIN, _DENSE_MAX = 64, 1 << 18
 
 
-class Counted(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """Counted events: alias numbers, quarter hours, what each adds, and its group as a place among the texts.
+class Addends(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Events that were counted: alias numbers, quarter hours, what each adds, and its group as a place among the texts.
 
     `values` is None where it only matters how many there are; there are no texts where nothing is grouped.
     """
@@ -53,15 +53,15 @@ class Tally:
         self._values: list[Integers | Sequence[Sum]] = []
         self._signs: list[int] = []
 
-    def add(self, counted: Counted, *, sign: int) -> None:
+    def add(self, addends: Addends, *, sign: int) -> None:
         """Count these as well, or with sign -1 no more."""
-        numbers = [self._texts.setdefault(text, len(self._texts)) for text in counted.texts]
-        self._aliases.append(counted.aliases)
-        self._slots.append(counted.slots)
-        self._groups.append(np.array(numbers, np.int64)[counted.groups] if numbers else counted.groups)
+        numbers = [self._texts.setdefault(text, len(self._texts)) for text in addends.texts]
+        self._aliases.append(addends.aliases)
+        self._slots.append(addends.slots)
+        self._groups.append(np.array(numbers, np.int64)[addends.groups] if numbers else addends.groups)
         self._signs.append(sign)
-        if counted.values is not None:
-            self._values.append(_small(counted.values))
+        if addends.values is not None:
+            self._values.append(_small(addends.values))
 
     def cells(self) -> Iterator[tuple[Place, int, Sum | None]]:
         """How many events there were at each place, and what they add up to; None: nothing is summed."""

@@ -42,7 +42,7 @@ def test_identities_are_sorted_and_each_knows_its_places(entries: list[list[tupl
     for place, identity in enumerate(identities):
         expected[identity].append(place)
     numbers = range(len(whole.starts))
-    assert [whole.named(number) for number in numbers] == sorted(expected)
+    assert [whole.identity(number) for number in numbers] == sorted(expected)
     assert [whole.places(number) for number in numbers] == [expected[identity] for identity in sorted(expected)]
     assert whole.last_places.tolist() == [expected[identity][-1] for identity in sorted(expected)]
     assert whole.events == len(identities)

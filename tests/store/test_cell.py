@@ -179,7 +179,6 @@ async def test_a_merge_leaves_the_settings_of_the_session_at_their_defaults(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cell, "_FEW", -1)
-    await conn.execute("set enable_hashjoin = on; set jit = on")
     settings = "select name, setting from pg_settings where name like 'enable_%' or name = 'jit' order by name"
     before = await conn.fetch(settings)
 
