@@ -1,9 +1,11 @@
 """The loop that counts: streams -> counters, exactly once.
 
     Aggregator(pool, redis, settings=...).step() -> how many events it counted
+    Aggregator(...).aclose()                         lets go of what was begun
 
 A step does, for each stream: look whether anything is there -> lock the stream's position -> read after it -> count
--> move the position -> commit. A crash anywhere rolls all of it back. Any number of aggregators may run; each works
+-> move the position -> commit. A crash anywhere rolls all of it back. Under load the next batch is begun meanwhile
+(ahead.py): then it is prepared before the position is locked. Any number of aggregators may run; each works
 on the streams whose position it could lock, and a lock falls with the connection of a dead process.
 
 There is nothing to catch up with after an outage but the stream itself: Postgres away is a failed step, and the next
@@ -23,8 +25,9 @@ import structlog
 from redis.asyncio import Redis
 
 from meter import count, dead_letter, live, retention, stream
+from meter.ahead import Ahead, Begun
 from meter.batch import Batch
-from meter.count import Numbers, Outcome
+from meter.count import Numbers, Outcome, Prepared
 from meter.reader import Reader
 from meter.recent import Recent
 from meter.retention import Retention
@@ -42,8 +45,6 @@ _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
 _TRIM_EVERY = timedelta(seconds=1)
-# How long an aggregator may send nothing in the middle of a statement: far above what a pause of a living one takes.
-_SILENT_MAX = timedelta(minutes=1)
 
 
 class Aggregator:
@@ -53,7 +54,11 @@ class Aggregator:
         self._pool = pool
         self._redis = redis
         self._streams = stream.names(settings.streams)
-        self._reader = Reader(redis, events_max=min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2))
+        self._reader = Reader(
+            redis,
+            events_max=min(settings.batch_events_max, event.NUMBERS_PER_BLOCK // 2),
+            ahead_min=settings.ahead_events_min,
+        )
         self._letters_max = settings.dead_letters_max
         self._raw_months = settings.raw_event_retention_months
         # Half of what a stream may hold: the other half is for what still waits to be counted.
@@ -64,6 +69,7 @@ class Aggregator:
         )
         self._numbers: Numbers = defaultdict(dict)
         self._recent = Recent(ids_max=settings.recent_ids)
+        self._ahead = Ahead(pool, self._reader, prepare=self._prepare_batch)
         self._names = 0
         self._incarnation = ""
         self._is_sharded = False
@@ -73,9 +79,6 @@ class Aggregator:
         self._counted: defaultdict[str, int] = defaultdict(int)
         self._trimmed_at: dict[str, datetime] = {}
         self._prepared_on: date | None = None
-        self._looked_at: datetime | None = None
-        # Others who owe the rest of a statement, and since when.
-        self._waits: dict[str, datetime] = {}
 
     async def step(self, now: datetime | None = None) -> int:
         """Count one batch of each stream; answers how many events were in them. `now` replaces the clock in tests."""
@@ -84,8 +87,14 @@ class Aggregator:
             await self._prepare(now)
         return sum([await self._step(name, now) for name in self._streams])
 
+    async def aclose(self) -> None:
+        """Roll back what was begun and will not be counted here."""
+        await self._ahead.discard()
+
     async def _prepare(self, now: datetime) -> None:
         """Once a day, and first of all: the rows and partitions that counting needs."""
+        # Whoever makes partitions waits for all who store events.
+        await self._ahead.discard()
         async with self._pool.acquire() as conn:
             await stream_position.ensure(conn, self._streams)
             await retention.prepare_raw(conn, now=now, months=self._raw_months)
@@ -94,11 +103,13 @@ class Aggregator:
         self._prepared_on = now.date()
 
     async def _step(self, name: str, now: datetime) -> int:
-        if not await self._has_news(name, now):
-            return 0
         try:
+            if not await self._has_news(name, now):
+                return 0
             return await self._count(name, now)
-        except Exception as exc:
+        except BaseException as exc:
+            # What was begun follows something that is not counted, and holds ids that the next attempt wants.
+            await self._ahead.discard(name)
             if not dead_letter.is_poison(exc):
                 raise
             poison = process.describe(exc)
@@ -109,67 +120,73 @@ class Aggregator:
 
     async def _count(self, name: str, now: datetime, *, is_isolating: bool = False) -> int:
         """One transaction. With `is_isolating` what cannot be counted becomes dead letters instead of an exception."""
-        started = asyncio.get_running_loop().time()
         letters: list[NewLetter] = []
-        async with self._pool.acquire() as conn, conn.transaction():
-            lease = await stream_position.lock(conn, name)
-            if lease is None:
-                # Somebody else's turn; or the database was restored to before this stream.
-                self._reader.forget(name)
-                await stream_position.ensure(conn, [name])
-                await self._evict(conn, now)
-                return 0
-            self._forget_if_other(lease)
-            found = await self._reader.read(name, lease.position, unreadable=letters if is_isolating else None)
+        begun = await self._ahead.take(name)
+        async with begun.scope:
+            found = await self._lease(begun, name, unreadable=letters if is_isolating else None)
             if found is None:
-                # Somebody else has counted it.
-                self._positions[name] = lease.position
                 return 0
-            self._is_sharded = lease.is_one_of_many or len(self._streams) > 1
-            outcomes = await self._fold(conn, name, found, letters, is_isolating=is_isolating)
+            conn = begun.transaction.conn
+            if is_isolating:
+                outcomes = await self._isolate(conn, found, letters)
+            else:
+                outcomes = [await self._complete(conn, name, begun.prepared or await self._prepare_batch(conn, found))]
+                letters += dead_letter.dropped(found, outcomes[0])
             if letters:
                 await dead_letter.keep(conn, letters, stream=name, letters_max=self._letters_max, now=now)
             await stream_position.move(conn, name, position=found.end, now=now)
+            begun.transaction.keep()
         self._remember(name, found, outcomes=outcomes, letters=letters)
-        telemetry.BATCH_SECONDS.observe(asyncio.get_running_loop().time() - started)
+        telemetry.BATCH_SECONDS.observe(asyncio.get_running_loop().time() - begun.started)
         await live.tell(self._redis, {placed.block.account for placed in found.blocks})
         await self._trim(name, now)
         return found.events
 
-    async def _fold(
-        self, conn: Connection, name: str, found: Batch, letters: list[NewLetter], *, is_isolating: bool
-    ) -> Sequence[Outcome]:
-        if not is_isolating:
-            outcome = await count.count(
-                conn,
-                found,
-                numbers=self._numbers,
-                is_sharded=self._is_sharded,
-                recent=self._recent,
-                meanwhile=partial(self._reader.look_ahead, name, found),
-            )
-            letters += dead_letter.dropped(found, outcome)
-            return [outcome]
+    async def _lease(self, begun: Begun, name: str, *, unreadable: list[NewLetter] | None) -> Batch | None:
+        """Lock the position, and read what follows it: what is prepared, if something is. None: nothing to count."""
+        conn, prepared = begun.transaction.conn, begun.prepared
+        lease = await stream_position.lock(conn, name)
+        if lease is None:
+            # Somebody else's turn; or the database was restored to before this stream.
+            self._reader.forget(name)
+            if prepared is None:
+                await stream_position.ensure(conn, [name])
+                begun.transaction.keep()
+            return None
+        is_same = self._is_same(lease)
+        self._is_sharded = lease.is_one_of_many or len(self._streams) > 1
+        found = await self._reader.read(name, lease.position, unreadable=unreadable)
+        if found is None:
+            # Somebody else has counted it.
+            self._positions[name] = lease.position
+        is_fit = prepared is None or (found is prepared.batch and is_same and not self._is_sharded)
+        # It may be prepared for another position, or for another world.
+        return found if is_fit else None
+
+    async def _prepare_batch(self, conn: Connection, found: Batch) -> Prepared:
+        recent = None if self._is_sharded else self._recent
+        return await count.prepare(conn, found, numbers=self._numbers, recent=recent)
+
+    async def _complete(self, conn: Connection, name: str, prepared: Prepared) -> Outcome:
+        # With several streams another process may want the same ids, and everybody takes them in one order.
+        look_ahead = self._reader.look_ahead if self._is_sharded else self._ahead.begin
+        return await count.complete(
+            conn, prepared, is_sharded=self._is_sharded, meanwhile=partial(look_ahead, name, prepared.batch)
+        )
+
+    async def _isolate(self, conn: Connection, found: Batch, letters: list[NewLetter]) -> Sequence[Outcome]:
         isolated = await dead_letter.isolate(conn, found, numbers=self._numbers, letters_max=self._letters_max)
         letters += isolated.letters
         return isolated.outcomes
 
-    async def _evict(self, conn: Connection, now: datetime) -> None:
-        """Once in a while: whoever has the lease may hang. Who sends ever so slowly does not."""
-        if self._looked_at is not None and now - self._looked_at < _SILENT_MAX / 6:
-            return
-        self._looked_at = now
-        self._waits = {wait: self._waits.get(wait, now) for wait in await stream_position.waits(conn)}
-        stale = [wait for wait, since in self._waits.items() if now - since >= _SILENT_MAX]
-        if stale and (evicted := await stream_position.evict(conn, stale)):
-            log.error("an aggregator that hangs has lost its lease", action="evict", sessions=evicted)
-
-    def _forget_if_other(self, lease: Lease) -> None:
-        """Numbers of aliases that were learnt from a database that is no more are worse than none."""
-        if lease.incarnation != self._incarnation:
-            self._numbers.clear()
-            self._names = 0
-            self._incarnation = lease.incarnation
+    def _is_same(self, lease: Lease) -> bool:
+        """Whether it is the database of before. Numbers of aliases that another one gave are worse than none."""
+        if lease.incarnation == self._incarnation:
+            return True
+        self._numbers.clear()
+        self._names = 0
+        self._incarnation = lease.incarnation
+        return False
 
     async def _has_news(self, name: str, now: datetime) -> bool:
         """Whether there may be something to count: a look that costs Postgres nothing, or next to nothing."""

@@ -1,6 +1,7 @@
 """The same id again: a duplicate when the content is the same, a correction when it is not, or a cancellation.
 
-    settle(conn, batch, ...) -> Settled      claims the batch's ids and says what becomes of every repeat
+    claim(conn, batch, ...) -> Claimed           claims those of the batch's ids that nobody has seen lately
+    settle(conn, batch, claimed) -> Settled      claims the others, and says what becomes of every repeat
 
 What stands of an id follows from everything that was received of it, in the order of receipt (version.py); so it does
 not matter how versions fall into batches, nor which stream is read first. Most ids come once: they are claimed, and
@@ -16,6 +17,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from meter import version
 from meter.batch import Batch
@@ -74,20 +76,46 @@ class _Id(msgspec.Struct, frozen=True):
         return None if self.stored is None else version.after(self.walk, self.stored)
 
 
-async def settle(
-    conn: Connection, batch: Batch, *, first_no: int, is_sharded: bool, recent: Recent | None = None
-) -> Settled:
-    """Claim the batch's ids and let corrections take effect on ids and stored versions.
+class Claimed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A batch of which some ids are claimed, by number of identity: what each shall stand for, and which of them are
+    claimed and were new. `ids`: those that stand in the batch more than once, or are cancelled there.
+    """
 
-    `is_sharded`: other streams exist, so something that was received earlier may still arrive.
+    batch: Batch
+    first_no: int
+    claims: Claims
+    is_new: NDArray[np.bool_]
+    ids: Mapping[int, _Id]
+
+    @property
+    def is_single(self) -> NDArray[np.bool_]:
+        """Which events are new and alone: nothing in the batch or before it speaks of the same id."""
+        chosen = self.is_new.copy()
+        chosen[list(self.ids)] = False
+        found = np.zeros(self.batch.events, np.bool_)
+        found[self.batch.last_places[chosen]] = True
+        return found
+
+
+async def claim(conn: Connection, batch: Batch, *, first_no: int, recent: Recent | None = None) -> Claimed:
+    """Claim the ids that will be new as far as `recent` knows, if all of these are; without it none.
+
+    Nobody else may claim ids of this stream now: others would claim them in another order.
     """
     ids = {number: _fresh(batch, number, places, first_no=first_no) for number, places in _repeated(batch).items()}
     claims = _claims(batch, ids, first_no=first_no)
-    if is_sharded or recent is None:
-        # Two who claim the same ids must do so in one order, which is that of the keys.
-        known = await _claim(conn, claims, is_contended=is_sharded)
-    else:
-        known = await _claim_by(recent, conn, claims)
+    is_new = np.zeros(len(claims.keys), np.bool_) if recent is None else await _claim_by(recent, conn, claims)
+    return Claimed(batch=batch, first_no=first_no, claims=claims, is_new=is_new, ids=ids)
+
+
+async def settle(conn: Connection, claimed: Claimed, *, is_sharded: bool) -> Settled:
+    """Claim the rest of a batch's ids and let corrections take effect on ids and stored versions.
+
+    `is_sharded`: other streams exist, so something that was received earlier may still arrive.
+    """
+    batch, first_no, ids = claimed.batch, claimed.first_no, dict(claimed.ids)
+    # Two who claim the same ids must do so in one order, which is that of the keys.
+    known = await _claim(conn, claimed.claims, ~claimed.is_new, is_contended=is_sharded)
     is_open = is_sharded or (bool(ids or known) and await event_version.is_open(conn, before=batch.last))
     ids = {number: msgspec.structs.replace(one, is_open=is_open) for number, one in ids.items()}
     duplicates, dropped = await _meet(conn, batch, known, ids=ids, first_no=first_no, is_open=is_open)
@@ -96,26 +124,31 @@ async def settle(
     return _settled(ids, duplicates, dropped)
 
 
-async def _claim_by(recent: Recent, conn: Connection, claims: Claims) -> dict[int, Known]:
-    """Claims of ids that nobody else claims now, split into those that will be new and the others."""
-    is_seen = recent.among(claims.keys)
+async def _claim_by(recent: Recent, conn: Connection, claims: Claims) -> NDArray[np.bool_]:
+    """Which ids are claimed and were new: those that are not remembered, or none."""
+    is_new = ~recent.among(claims.keys)
     recent.learn(claims.keys)
-    if not recent.is_trusted():
-        return await _claim(conn, claims)
+    if not recent.is_trusted() or not is_new.any():
+        return np.zeros_like(is_new)
     try:
         async with conn.transaction():
-            await event_key.add(conn, claims.only(~is_seen) if is_seen.any() else claims)
+            await event_key.add(conn, claims.only(is_new))
     except asyncpg.UniqueViolationError:
         recent.was_wrong()
-        return await _claim(conn, claims)
+        return np.zeros_like(is_new)
     recent.was_right()
-    seen = np.flatnonzero(is_seen).tolist()
-    return {seen[place]: one for place, one in (await _claim(conn, claims.only(is_seen))).items()} if seen else {}
+    return is_new
 
 
-async def _claim(conn: Connection, claims: Claims, *, is_contended: bool = False) -> dict[int, Known]:
-    """The sure way: those that were known, by their place among the claims."""
-    return {one.place: one for one in await event_key.claim(conn, claims, is_contended=is_contended)}
+async def _claim(
+    conn: Connection, claims: Claims, chosen: NDArray[np.bool_], *, is_contended: bool
+) -> dict[int, Known]:
+    """The sure way: those that were known, by their place among all claims."""
+    places = np.flatnonzero(chosen).tolist()
+    if not places:
+        return {}
+    found = await event_key.claim(conn, claims.only(chosen), is_contended=is_contended)
+    return {places[one.place]: one for one in found}
 
 
 async def _meet(

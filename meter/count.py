@@ -1,13 +1,24 @@
-"""One batch, counted in the caller's transaction: ids, raw rows, corrections, counters. The order of the steps and why:
+"""One batch, counted in the caller's transaction, in two parts: what does not depend on what was counted before, and
+the rest.
+
+    prepare(conn, batch, ...) -> Prepared    may go on while the batch before this one is not committed
+    complete(conn, prepared) -> Outcome      once it is
+    count(conn, batch, ...) -> Outcome       both
+
+The order of the steps and why:
 
 1. Hold metrics still: none is born between here and the commit, so history and live counting meet exactly. If one is
    young, its history stands still as well.
-2. Alias numbers. 3. Event numbers. 4. Ids: what is new, what is a duplicate, what corrects what.
-5. Raw rows. 6. Fold what lives, take back what was replaced. 7. Say where the events of which hours stand.
-8. Merge into the counters.
+2. Alias numbers. 3. Event numbers. 4. Ids that nobody has seen lately. 5. Raw rows of these, which are folded
+   meanwhile.
+
+6. The other ids: what is new, what is a duplicate, what corrects what. 7. Raw rows of these; fold what lives, take back
+   what was replaced. 8. Say where the events of which hours stand. 9. Merge into the counters.
 
 Locks are taken in one order (position, aliases, ids, hours, counters), each sorted: aggregators wait for each other,
-never deadlock. Where there is one stream nobody else claims ids, and they may be claimed in two runs (correct.py).
+never deadlock. Where there is one stream nobody else claims ids, so they may be claimed in two runs (correct.py), and
+what is prepared may come before the position: a batch and the next one never prepare the same ids, and the next one
+waits for aliases that are new in this one, but not the other way round.
 """
 
 import asyncio
@@ -22,7 +33,7 @@ from numpy.typing import NDArray
 
 from meter import correct, fold
 from meter.batch import Batch
-from meter.correct import Settled
+from meter.correct import Claimed, Settled
 from meter.fold import Occurrences
 from meter.recent import Recent
 from store import counter, counting, event, event_hour, usage_alias
@@ -52,46 +63,75 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     dropped: tuple[int, ...] = ()
 
 
-async def count(
-    conn: Connection,
-    batch: Batch,
-    *,
-    numbers: Numbers,
-    is_sharded: bool,
-    recent: Recent | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Count a batch. Everything it does becomes true with the caller's commit, or nothing.
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A batch of which those events are stored and folded that are new and alone (`is_done`, by place)."""
 
-    `meanwhile` is called when the rest of the work is Postgres'.
+    batch: Batch
+    known: Mapping[int, Counting]
+    aliases: Mapping[tuple[int, str], int]
+    received: Received
+    claimed: Claimed
+    is_done: NDArray[np.bool_]
+    deltas: Deltas
+
+
+async def count(conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded: bool) -> Outcome:
+    """Count a batch that has the caller's transaction for itself."""
+    return await complete(conn, await prepare(conn, batch, numbers=numbers), is_sharded=is_sharded)
+
+
+async def prepare(conn: Connection, batch: Batch, *, numbers: Numbers, recent: Recent | None = None) -> Prepared:
+    """Count what is new, as far as `recent` knows; without it nothing is.
+
+    Everything becomes true with the caller's commit, or nothing. There has to be a `complete` before it.
     """
     if batch.events > event.NUMBERS_PER_BLOCK:
         raise AssertionError(f"{batch.events} events in one batch")
-    if not batch.events:
-        return Outcome(counted=0, duplicates=0, corrections=0, first_no=0, aliases={})
     known = await counting.hold(conn, {placed.block.account for placed in batch.blocks})
     aliases = await usage_alias.intern(conn, _unnumbered(batch, numbers))
     first_no = await event.take_numbers(conn)
-    settled = await correct.settle(conn, batch, first_no=first_no, is_sharded=is_sharded, recent=recent)
-    received = _received(batch, first_no, settled, numbers=numbers, aliases=aliases)
-    # Postgres stores the raw rows while we fold.
-    saving = asyncio.create_task(event.save(conn, received, unstored=settled.unstored, states=settled.states))
-    try:
-        deltas = await _fold(received, settled, known)
-        hours = _hours(received, settled)
-    except BaseException:
-        saving.cancel()
-        await asyncio.gather(saving, return_exceptions=True)
-        raise
-    await saving
-    await event_hour.add(conn, hours)
-    await counter.merge(conn, deltas, counting=known, is_contended=is_sharded, meanwhile=meanwhile)
+    claimed = await correct.claim(conn, batch, first_no=first_no, recent=recent)
+    received = _received(batch, first_no, numbers=numbers, aliases=aliases)
+    is_done, deltas = claimed.is_single, Deltas()
+    if is_done.any():
+        await _store(conn, received, deltas, known, stored=is_done, lives=is_done)
+    return Prepared(
+        batch=batch,
+        known=known,
+        aliases=aliases,
+        received=received,
+        claimed=claimed,
+        is_done=is_done,
+        deltas=deltas,
+    )
+
+
+async def complete(
+    conn: Connection, prepared: Prepared, *, is_sharded: bool, meanwhile: Callable[[], object] = lambda: None
+) -> Outcome:
+    """Count the rest, after everything that was received before is counted.
+
+    `meanwhile` is called when the rest of the work is Postgres', and no more ids are claimed.
+    """
+    known, deltas, first_no = prepared.known, prepared.deltas, prepared.received.first_no
+    settled = await correct.settle(conn, prepared.claimed, is_sharded=is_sharded)
+    received = _retimed(prepared.received, settled.retimed)
+    stored = ~prepared.is_done
+    stored[_places(received, settled.unstored)] = False
+    if stored.any():
+        lives = stored.copy()
+        lives[_places(received, settled.states)] = False
+        await _store(conn, received, deltas, known, stored=stored, lives=lives, states=settled.states)
+    _fold_stored(deltas, settled, known)
+    meanwhile()
+    await event_hour.add(conn, _hours(received, settled))
+    await counter.merge(conn, deltas, counting=known, is_contended=is_sharded)
     return Outcome(
-        counted=batch.events - len(settled.unstored),
+        counted=len(received) - len(settled.unstored),
         duplicates=len(settled.duplicates),
         corrections=settled.corrections,
         first_no=first_no,
-        aliases=aliases,
+        aliases=prepared.aliases,
         dropped=tuple(number - first_no for number in sorted(settled.dropped)),
     )
 
@@ -102,22 +142,29 @@ def _unnumbered(batch: Batch, numbers: Numbers) -> set[tuple[int, str]]:
     return {(account, name) for account, name in batch.names if name and name not in numbers[account]}
 
 
-def _received(
-    batch: Batch, first_no: int, settled: Settled, *, numbers: Numbers, aliases: Mapping[tuple[int, str], int]
-) -> Received:
+def _received(batch: Batch, first_no: int, *, numbers: Numbers, aliases: Mapping[tuple[int, str], int]) -> Received:
     of_names = [
         (numbers[account].get(name) or aliases[account, name]) if name else _NOBODY for account, name in batch.names
     ]
-    timestamps = batch.columns.timestamps
-    if settled.retimed:
-        timestamps = timestamps.copy()
-        timestamps[[number - first_no for number in settled.retimed]] = list(settled.retimed.values())
     return Received(
         first_no=first_no,
         columns=batch.columns,
         aliases=np.array(of_names, np.int32)[batch.name_places],
-        timestamps=timestamps,
+        timestamps=batch.columns.timestamps,
     )
+
+
+def _retimed(received: Received, times: Mapping[int, int]) -> Received:
+    """With other timestamps, by event number."""
+    if not times:
+        return received
+    timestamps = received.timestamps.copy()
+    timestamps[_places(received, times)] = list(times.values())
+    return msgspec.structs.replace(received, timestamps=timestamps)
+
+
+def _places(received: Received, numbers: Iterable[int]) -> list[int]:
+    return [number - received.first_no for number in numbers]
 
 
 def _hours(received: Received, settled: Settled) -> list[event_hour.Row]:
@@ -136,23 +183,47 @@ def _by_account(accounts: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.i
         yield int(accounts[places[start]]), places[start:stop]
 
 
-async def _fold(received: Received, settled: Settled, known: Mapping[int, Counting]) -> Deltas:
-    """What the batch changes. It pauses often, so that whoever sends the raw rows comes to send."""
-    deltas = Deltas()
+async def _store(
+    conn: Connection,
+    received: Received,
+    deltas: Deltas,
+    known: Mapping[int, Counting],
+    *,
+    stored: NDArray[np.bool_],
+    lives: NDArray[np.bool_],
+    states: Mapping[int, str] = event.NO_STATES,
+) -> None:
+    """Store some events, by place, and fold those that live while Postgres does it."""
+    saving = asyncio.create_task(event.save(conn, received, np.flatnonzero(stored), states=states))
+    try:
+        await _fold(received, deltas, known, lives)
+    except BaseException:
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
+        raise
+    await saving
+
+
+async def _fold(received: Received, deltas: Deltas, known: Mapping[int, Counting], lives: NDArray[np.bool_]) -> None:
+    """What these events change. It pauses often, so that whoever sends the raw rows comes to send."""
     rules = {account: fold.rules(one.metrics) for account, one in known.items()}
-    lives = np.ones(len(received), np.bool_)
-    lives[[number - received.first_no for number in settled.unstored | settled.states.keys()]] = False
-    for account, own in _by_account(received.columns.accounts):
+    # Those between them are passed over, which costs less than to take many apart.
+    near = np.arange(len(received)) if 2 * np.count_nonzero(lives) > len(received) else np.flatnonzero(lives)
+    for account, own in _by_account(received.columns.accounts[near]):
         for start in range(0, len(own), _PIECE_EVENTS):
-            events = _occurrences(received, lives, own[start : start + _PIECE_EVENTS])
+            events = _occurrences(received, lives, near[own[start : start + _PIECE_EVENTS]])
             fold.fold(deltas, rules[account], account=account, events=events)
             await asyncio.sleep(0)
-    for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
-        for account, stored in _stored(versions).items():
-            fold.fold(deltas, rules[account], account=account, events=fold.occurrences(stored), sign=sign)
     # Here, while Postgres stores, and not where it is needed.
     deltas.cells()
-    return deltas
+
+
+def _fold_stored(deltas: Deltas, settled: Settled, known: Mapping[int, Counting]) -> None:
+    """What changes with stored events that are replaced, or revived."""
+    for sign, versions in ((-1, settled.replaced), (1, settled.revived)):
+        for account, stored in _stored(versions).items():
+            rules = fold.rules(known[account].metrics)
+            fold.fold(deltas, rules, account=account, events=fold.occurrences(stored), sign=sign)
 
 
 def _stored(versions: Iterable[Version]) -> dict[int, list[tuple[int, int, str, int, str]]]:

@@ -1,8 +1,9 @@
 """What comes after a position of a stream, as the batch that one transaction takes.
 
-    Reader(redis, events_max=...).read(name, position)   the next batch; None: there is nothing
+    Reader(redis, ...).read(name, position)             the next batch; None: there is nothing
     Reader(...).read(name, position, unreadable=[])     the same, and what cannot be read becomes letters
     Reader(...).look_ahead(name, found)                 reads what follows a batch while something else goes on
+    Reader(...).peek(name)                              what is read ahead, which `read` will answer if it is right
 
 A batch that was read ahead is used if the position has come to where it begins, and thrown away if it has not: another
 process counted, or a transaction was rolled back.
@@ -32,8 +33,6 @@ _GROWTH_MAX = 16
 _READ_BYTES = 16 * 1024 * 1024
 # Decoded it takes several times as much, and a second batch is read ahead.
 _BATCH_BYTES_MAX = 64 * 1024 * 1024
-# A smaller batch is read at once, with all that has come meanwhile.
-_AHEAD_MIN = 10_000
 
 
 class _Ahead(msgspec.Struct, frozen=True):
@@ -44,9 +43,11 @@ class _Ahead(msgspec.Struct, frozen=True):
 class Reader:
     """Reads streams for one aggregator."""
 
-    def __init__(self, redis: Redis, *, events_max: int) -> None:
+    def __init__(self, redis: Redis, *, events_max: int, ahead_min: int) -> None:
         self._redis = redis
         self._events_max = events_max
+        # Where batches are smaller nothing is read ahead, so the next one has all that has come meanwhile.
+        self._ahead_min = ahead_min
         self._ahead: dict[str, _Ahead] = {}
 
     async def read(self, name: str, position: str, *, unreadable: list[NewLetter] | None = None) -> Batch | None:
@@ -70,11 +71,18 @@ class Reader:
             await stream.overtake(self._redis, name, position)
         return await self._batch(name, stream_position.START, unreadable)
 
-    def look_ahead(self, name: str, found: Batch) -> None:
-        """Begin to read what follows a batch, if there is likely to be much."""
-        if found.events >= _AHEAD_MIN:
-            reading = asyncio.create_task(self._enough(name, found.end), name=f"read ahead {name}")
-            self._ahead[name] = _Ahead(found.end, reading)
+    def look_ahead(self, name: str, found: Batch) -> bool:
+        """Begin to read what follows a batch, if there is likely to be much; answers whether it does."""
+        if found.events < self._ahead_min:
+            return False
+        reading = asyncio.create_task(self._enough(name, found.end), name=f"read ahead {name}")
+        self._ahead[name] = _Ahead(found.end, reading)
+        return True
+
+    async def peek(self, name: str) -> Batch | None:
+        """What is being read ahead, once it is read; `read` answers the same if it is still what follows."""
+        ahead = self._ahead.get(name)
+        return await ahead.reading if ahead else None
 
     def is_ahead(self, name: str, position: str) -> bool:
         """Whether what follows a position is being read already."""
@@ -92,7 +100,7 @@ class Reader:
             found = await self._batch(name, after, None)
         except Exception:  # noqa: BLE001 it is read again, and fails again if it must
             return None
-        return found if found and found.events >= _AHEAD_MIN else None
+        return found if found and found.events >= self._ahead_min else None
 
     async def _batch(self, name: str, after: str, unreadable: list[NewLetter] | None) -> Batch | None:
         entries = await self._entries(name, after, unreadable)

@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_ingest: RateLimit | None = None
     rate_limit_api: RateLimit | None = None
     batch_events_max: Amount = 100_000
+    ahead_events_min: Amount = 10_000
     recent_ids: Amount = 200_000
     dead_letters_max: Amount = 1_000
     backfill_events_max: Amount = 500_000

@@ -11,7 +11,7 @@ Rows are touched in one order, `rank`, whatever the way: two who merge the same 
 deadlock.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from operator import itemgetter
@@ -142,23 +142,18 @@ async def merge(
     *,
     zones: Mapping[int, ZoneInfo],
     is_contended: bool = False,
-    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Add these differences to the stored cells; `zones` are those of the accounts. Call inside a transaction.
 
-    `is_contended`: others are making the same cells right now, so the sure way is the cheaper one. `meanwhile` is
-    called when the rest of the work is Postgres'.
+    `is_contended`: others are making the same cells right now, so the sure way is the cheaper one.
     """
     changed = [key for key, (events, total) in cells.items() if events or total]
     if len(changed) > _FEW:
         await _stage(conn, cells, changed, zones)
-        meanwhile()
         await (_upsert if is_contended else _merge)(conn)
-    else:
-        meanwhile()
-        if changed:
-            await conn.execute(_MERGE_SLOTS, *_columns({key: cells[key] for key in changed}))
-            await conn.execute(_MERGE_DAYS, *_columns(_by_day({key: cells[key] for key in changed}, zones)))
+    elif changed:
+        await conn.execute(_MERGE_SLOTS, *_columns({key: cells[key] for key in changed}))
+        await conn.execute(_MERGE_DAYS, *_columns(_by_day({key: cells[key] for key in changed}, zones)))
     if taken := sorted([key for key in changed if cells[key][0] < 0], key=rank):
         await conn.execute(_DROP_SLOTS, *zip(*taken, strict=True))
         days = sorted({_day_key(key, zones) for key in taken}, key=rank)

@@ -11,7 +11,7 @@ a fresh count would make them.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -32,19 +32,22 @@ class Deltas:
 
     def __init__(self) -> None:
         self.tallies: defaultdict[tuple[int, int], Tally] = defaultdict(Tally)
-        self._cells: dict[cell.Key, list[Any]] | None = None
+        self._cells: dict[cell.Key, list[Any]] = {}
         self.members: dict[Member, int] = {}
         self.points: dict[cell.Key, tuple[list[Point], list[Point]]] = {}
         self.groups: set[tuple[int, str]] = set()
 
     def cells(self) -> dict[cell.Key, list[Any]]:
-        """What the tallies come to; nothing may be added to them any more. Costs nothing a second time."""
-        if self._cells is None:
-            self._cells = {
-                (*of, *place): [events, total]
-                for of, tally in self.tallies.items()
-                for place, events, total in tally.cells()
-            }
+        """What the tallies come to; what was added up before costs nothing again."""
+        for of, tally in self.tallies.items():
+            for place, events, total in tally.cells():
+                key = (*of, *place)
+                if key in self._cells:
+                    before = self._cells[key]
+                    self._cells[key] = [before[0] + events, cell.add(before[1], total)]
+                else:
+                    self._cells[key] = [events, total]
+        self.tallies.clear()
         return self._cells
 
 
@@ -81,17 +84,16 @@ async def merge(
     *,
     counting: Mapping[int, Counting],
     is_contended: bool = False,
-    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Add these differences to the stored counters. `counting` has every account in them; `is_contended`: others are
-    counting the same aliases right now; `meanwhile` is called when the rest of the work is Postgres'.
+    counting the same aliases right now.
     """
     zones = {account: one.zone for account, one in counting.items()}
     cells, members, points = deltas.cells(), deltas.members, deltas.points
     groups = await usage_group.intern(conn, deltas.groups)
     if groups:
         cells, members, points = _numbered(cells, groups), _numbered(members, groups), _numbered(points, groups)
-    await cell.merge(conn, cells, zones=zones, is_contended=is_contended, meanwhile=meanwhile)
+    await cell.merge(conn, cells, zones=zones, is_contended=is_contended)
     await _merge_members(conn, members)
     if points:
         metrics = {metric.number: metric for one in counting.values() for metric in one.metrics}

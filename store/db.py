@@ -2,6 +2,7 @@
 
     connect_pool(url, min_size=, max_size=) -> asyncpg.Pool
     check_schema(conn)      raises SchemaMismatch, with the command to run
+    begin(pool)             a transaction that may outlive the function that began it, and is rolled back unless told
     migrate(url)            brings the database to this code's revision
 
 The revision a database has stands in `alembic_version`; the one this code expects is the last file in
@@ -15,7 +16,8 @@ Errors:
 import asyncio
 import importlib.util
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -93,6 +95,39 @@ async def _connect_pool(url: str, let_go: Mapping[str, str], *, min_size: int, m
         init=_prepare,
         reset=_keep,
     )
+
+
+class Transaction:
+    """What `begin` began."""
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self.is_kept = False
+
+    def keep(self) -> None:
+        """Let the end of the scope commit; an error there says that nothing became true, or that nobody knows."""
+        self.is_kept = True
+
+
+class _Unwanted(Exception):
+    pass
+
+
+@asynccontextmanager
+async def begin(pool: Pool) -> AsyncIterator[Transaction]:
+    """A transaction on a connection of the pool. Leaving the scope rolls it back, unless `keep` was called."""
+    async with pool.acquire() as conn:
+        begun, is_unwanted = Transaction(conn), False
+        try:
+            async with conn.transaction():
+                yield begun
+                is_unwanted = not begun.is_kept
+                if is_unwanted:
+                    raise _Unwanted  # noqa: TRY301 rolls back
+        except Exception:
+            # A connection that is gone has rolled back as well.
+            if not is_unwanted:
+                raise
 
 
 async def _prepare(conn: Connection) -> None:

@@ -10,7 +10,6 @@ Instants are microseconds since 1970 in UTC on this side; Postgres counts from 2
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from itertools import chain, compress
 from typing import Any
@@ -26,12 +25,15 @@ from store.db import Connection
 _ROWS_AT_ONCE = 2_000
 # Fewer rows that differ in numbers only are made one by one, which costs less than to lay them out together.
 _ALIKE_MIN = 20
+# Where fewer than one of so many are wanted, each is cut out by itself.
+_SPARSE = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
 _MICROSECOND = timedelta(microseconds=1)
 
 # What becomes of a row: it counts; other content took its place; it was cancelled.
 LIVE, SUPERSEDED, CANCELLED = "live", "superseded", "cancelled"
+NO_STATES: Mapping[int, str] = {}
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -59,10 +61,18 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def lines_at(self, places: NDArray[np.int64]) -> bytes:
         """The lines of the events at these places, at least one, in order; cheap if they follow one another."""
-        starts, ends = self.line_bounds[places].tolist(), self.line_bounds[places + 1].tolist()
         if places[-1] - places[0] + 1 == len(places):
-            return self.lines[starts[0] : ends[-1]]
-        return b"".join([self.lines[start:end] for start, end in zip(starts, ends, strict=True)])
+            return self.lines[self.line_bounds[places[0]] : self.line_bounds[places[-1] + 1]]
+        return b"".join([text + b"\n" for text in self.texts_at(places)])
+
+    def texts_at(self, places: NDArray[np.int64]) -> list[bytes]:
+        """The same one by one, without line feeds; cheap if they are close together."""
+        first, last = int(places[0]), int(places[-1])
+        if last - first < _SPARSE * len(places):
+            texts = self.lines[self.line_bounds[first] : self.line_bounds[last + 1]].splitlines()
+            return texts if len(texts) == len(places) else [*map(texts.__getitem__, (places - first).tolist())]
+        bounds = zip(self.line_bounds[places].tolist(), (self.line_bounds[places + 1] - 1).tolist(), strict=True)
+        return [self.lines[start:end] for start, end in bounds]
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -135,9 +145,11 @@ async def take_numbers(conn: Connection) -> int:
     return first
 
 
-async def save(conn: Connection, received: Received, *, unstored: AbstractSet[int], states: Mapping[int, str]) -> None:
-    """Store events without what makes no row; `states` are of rows that do not live. Both name event numbers."""
-    pieces = _pieces(received, unstored, states)
+async def save(
+    conn: Connection, received: Received, places: NDArray[np.int64], *, states: Mapping[int, str] = NO_STATES
+) -> None:
+    """Store the events at these places, in order; `states`, by event number, are of rows that do not live."""
+    pieces = _pieces(received, places, states)
     await conn.copy_to_table("usage_event", source=pieces, columns=_COLUMNS, format="binary")
 
 
@@ -216,33 +228,30 @@ _COLUMNS = (
 )
 
 
-async def _pieces(received: Received, unstored: AbstractSet[int], states: Mapping[int, str]) -> AsyncIterator[bytes]:
+async def _pieces(received: Received, places: NDArray[np.int64], states: Mapping[int, str]) -> AsyncIterator[bytes]:
     """The COPY in pieces: Postgres stores one while the next is made."""
     yield copy.HEAD
-    is_stored = np.ones(len(received), np.bool_)
-    is_stored[[number - received.first_no for number in unstored]] = False
     # What differs from the rest of its type has its row made by itself.
     is_plain = np.ones(len(received), np.bool_)
     is_plain[[number - received.first_no for number in states]] = False
     is_plain[list(received.columns.ids)] = False
-    for start in range(0, len(received), _ROWS_AT_ONCE):
-        stop = min(start + _ROWS_AT_ONCE, len(received))
-        texts = received.columns.lines_at(np.arange(start, stop)).splitlines()
-        types, rest = received.columns.types[start:stop], is_stored[start:stop].copy()
-        for type_, count in zip(*np.unique(types[rest & is_plain[start:stop]], return_counts=True), strict=True):
+    for start in range(0, len(places), _ROWS_AT_ONCE):
+        some = places[start : start + _ROWS_AT_ONCE]
+        texts = received.columns.texts_at(some)
+        types, rest = received.columns.types[some], np.ones(len(some), np.bool_)
+        for type_, count in zip(*np.unique(types[is_plain[some]], return_counts=True), strict=True):
             if count >= _ALIKE_MIN:
-                chosen = rest & is_plain[start:stop] & (types == type_)
+                chosen = is_plain[some] & (types == type_)
                 rest &= ~chosen
-                yield _alike(received, _Rows(start, np.flatnonzero(chosen), list(compress(texts, chosen))), int(type_))
+                yield _alike(received, _Rows(some[chosen], list(compress(texts, chosen))), int(type_))
         if rest.any():
-            yield _unlike(received, _Rows(start, np.flatnonzero(rest), list(compress(texts, rest))), states)
+            yield _unlike(received, _Rows(some[rest], list(compress(texts, rest))), states)
     yield copy.END
 
 
 class _Rows(msgspec.Struct, frozen=True, eq=False):
-    """Some events of a piece: where it starts, their places in it, and their properties."""
+    """Some events, by place, and their properties."""
 
-    start: int
     places: NDArray[np.int64]
     texts: list[bytes]
 
@@ -263,7 +272,7 @@ def _alike(received: Received, of: _Rows, type_: int) -> bytes:
 
 def _unlike(received: Received, of: _Rows, states: Mapping[int, str]) -> bytes:
     """Rows that have a state or an id to tell."""
-    places = (of.places + of.start).tolist()
+    places = of.places.tolist()
     types = received.columns.types[places].tolist()
     heads = copy.split(_filled(received, of, _ROW))
     return b"".join(
@@ -280,7 +289,7 @@ def _unlike(received: Received, of: _Rows, states: Mapping[int, str]) -> bytes:
 
 def _filled(received: Received, of: _Rows, row: copy.Rows) -> Any:
     """These rows with everything that has one width."""
-    places = of.places + of.start
+    places = of.places
     rows = row.repeat(len(places))
     rows["account"] = received.columns.accounts[places]
     rows["received_at"] = received.columns.received_at[places] - _POSTGRES_EPOCH

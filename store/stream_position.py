@@ -4,7 +4,7 @@ itself.
 Positions are stream entry ids, "milliseconds-sequence"; everything up to and including them is counted.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -27,23 +27,6 @@ select position,
     (select count(*) from stream_position) > 1 as is_one_of_many
 from stream_position where stream = $1 for update skip locked
 """
-
-# Who holds leases and waits for its client in the middle of a statement: a COPY, or one that is parsed and not run yet.
-# No time-out of Postgres ends such a wait. How far a statement has come is part of the name of the wait.
-_WAITS = """
-select activity.pid, format('%s %s %s', activity.pid, activity.query_start, copying.bytes_processed) as wait
-from pg_stat_activity activity
-join pg_locks on pg_locks.pid = activity.pid
-left join pg_stat_progress_copy copying on copying.pid = activity.pid
-where pg_locks.relation = 'stream_position'::regclass and pg_locks.mode = 'RowShareLock' and pg_locks.granted
-    and activity.datname = current_database() and activity.usename = current_user
-    and activity.state = 'active' and activity.wait_event = 'ClientRead'
-"""
-
-# Those whose waits are still the same; a role may end its own backends.
-_EVICT = f"""
-select pg_terminate_backend(pid) from ({_WAITS}) as waiting where wait = any($1::text[])
-"""  # noqa: S608 built from constants
 
 # The lease, whoever has it now.
 _WAIT = "select position from stream_position where stream = $1 for update"
@@ -93,16 +76,6 @@ async def lock(conn: Connection, stream: str) -> Lease | None:
     """Take the lease until the transaction ends. None: somebody else has it."""
     row = await conn.fetchrow(_LOCK, stream)
     return Lease(row["position"], row["incarnation"], row["is_one_of_many"]) if row else None
-
-
-async def waits(conn: Connection) -> list[str]:
-    """The waits of sessions that hold leases and owe the rest of a statement; one that goes on is another wait."""
-    return [row["wait"] for row in await conn.fetch(_WAITS)]
-
-
-async def evict(conn: Connection, stale: Collection[str]) -> int:
-    """End the sessions whose waits are still these; answers how many."""
-    return len(await conn.fetch(_EVICT, stale))
 
 
 async def wait(conn: Connection, stream: str) -> str:

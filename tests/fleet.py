@@ -55,6 +55,8 @@ SECONDS = 0.4
 SETTINGS = {
     # Small batches: more transactions for a fault to fall into.
     "USANCE_BATCH_EVENTS_MAX": "2000",
+    # Whatever comes is begun ahead, where there is one stream.
+    "USANCE_AHEAD_EVENTS_MIN": "1",
     "USANCE_STREAM_ENTRIES_MAX": "1000",
     "USANCE_LOG_LEVEL": "error",
 }

@@ -6,7 +6,7 @@ await server.invoice(now)                                       until nothing is
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -140,5 +140,6 @@ async def serving(
         parts = aggregator, history, loop.make_invoicer(settings, servers)
         server = Server(f"http://127.0.0.1:{runner.addresses[0][1]}", clock, session=session, parts=parts)
         server.runner = runner
-        yield server
+        async with aclosing(aggregator):
+            yield server
     await runner.cleanup()

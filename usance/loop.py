@@ -7,7 +7,7 @@ invoice_once(settings, now=)     what is due at `now`, then the end
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
 import msgspec
@@ -18,6 +18,7 @@ from invoicer.run import Invoicer
 from meter import position, stream
 from meter.aggregate import Aggregator
 from meter.backfill import Backfiller
+from meter.eviction import Evictions
 from meter.history import History
 from meter.repeat import Repeats
 from runtime import process
@@ -35,6 +36,7 @@ _AGGREGATE_FULL = 2_000
 _AGGREGATE_BUSY, _AGGREGATE_BUSY_SECONDS = 300, 0.1
 _BACKFILL_IDLE_SECONDS = 0.5
 _HISTORY_IDLE_SECONDS = 0.5
+_EVICT_IDLE_SECONDS = 10.0
 _INVOICE_IDLE_SECONDS = 1.0
 _REPEAT_IDLE_SECONDS = 60.0
 
@@ -47,15 +49,18 @@ class Servers(msgspec.Struct, frozen=True):
 
 
 async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
-    """Count what is accepted, close and revert backfills, fold the history of young metrics, forget repeats."""
+    """Count what is accepted, close and revert backfills, fold the history of young metrics, forget repeats, end the
+    sessions of others that hang.
+    """
     async with connected(settings) as servers:
         await check_promises(settings, servers.redis)
         aggregator = Aggregator(servers.pool, servers.redis, settings=settings)
         backfiller = Backfiller(servers.pool, servers.redis, settings=settings)
         history = History(servers.pool)
         repeats = Repeats(servers.pool, servers.redis, streams=settings.streams)
-        async with asyncio.TaskGroup() as loops:
-            # Others take over from an aggregator that hangs; where there is one, it has to be started again.
+        evictions = Evictions(servers.pool)
+        async with aclosing(aggregator), asyncio.TaskGroup() as loops:
+            # Others evict an aggregator that hangs; where there is one, it has to be started again.
             loops.create_task(process.watch(stop), name="watch")
             for name, step, idle_seconds, full in (
                 (
@@ -67,6 +72,7 @@ async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
                 ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS, 1),
                 ("history", history.step, _HISTORY_IDLE_SECONDS, 1),
                 ("repeat", repeats.step, _REPEAT_IDLE_SECONDS, 1),
+                ("evict", evictions.step, _EVICT_IDLE_SECONDS, 1),
             ):
                 served = process.serve(step, stop, name=name, idle_seconds=idle_seconds, full=full)
                 loops.create_task(served, name=name)

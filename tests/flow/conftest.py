@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.fleet import FIGURES, Fleet, Shape
+from tests.fleet import FIGURES, STREAMS, Fleet, Shape
 from tests.load import Load
 
 # Each takes longer than all others that its worker can get: what begins last ends last.
@@ -41,10 +41,17 @@ def rounds(is_long: bool) -> int:
     return 30 if is_long else 1
 
 
+@pytest.fixture(scope="module", params=[1, STREAMS], ids=["one_stream", "streams"])
+def streams(request: pytest.FixtureRequest) -> int:
+    """How many there are. Where there is one, batches are begun ahead (meter/ahead.py)."""
+    number: int = request.param
+    return number
+
+
 @pytest.fixture(scope="module")
-def shape() -> Shape:
+def shape(streams: int) -> Shape:
     """A module that wants another one has a fixture of this name."""
-    return Shape()
+    return Shape(streams=streams)
 
 
 def _life(fixture_name: str, config: pytest.Config) -> Literal["module", "function"]:  # noqa: ARG001 names are pytest's

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import SECONDS, SETTINGS, STREAMS, WORKERS, Fleet, Shape, counted_exactly, counted_once, some_time
+from tests.fleet import SECONDS, SETTINGS, WORKERS, Fleet, Shape, counted_exactly, counted_once, some_time
 from tests.load import Load, loaded
 
 pytestmark = pytest.mark.slow
@@ -26,9 +26,9 @@ SECONDS_MAX = 600
 
 
 @pytest.fixture(scope="module")
-def shape() -> Shape:
+def shape(streams: int) -> Shape:
     """Streams that are soon full."""
-    return Shape(settings=SETTINGS | {"USANCE_STREAM_ENTRIES_MAX": str(ENTRIES_MAX)})
+    return Shape(streams=streams, settings=SETTINGS | {"USANCE_STREAM_ENTRIES_MAX": str(ENTRIES_MAX)})
 
 
 async def test_a_full_disk_under_postgres_stops_counting_and_loses_nothing(
@@ -36,7 +36,7 @@ async def test_a_full_disk_under_postgres_stops_counting_and_loses_nothing(
 ) -> None:
     filling = fleet.load(seed=6, padding=400)
     for number in range(FILL_EVENTS // 5_000):
-        await filling.batch(5_000, door=number % STREAMS)
+        await filling.batch(5_000, door=number % WORKERS)
     await fleet.count()
     for _ in range(rounds):
         fleet.limit_files(FILE_BYTES)

@@ -33,9 +33,9 @@ select exists (select from pg_locks where relation = 'event_key'::regclass and n
 
 
 @pytest.fixture(scope="module")
-def shape(*, is_long: bool) -> Shape:
+def shape(streams: int, *, is_long: bool) -> Shape:
     options = "" if is_long else f"?idle_in_transaction_session_timeout={IDLE_SECONDS}s"
-    return Shape(postgres_options=options)
+    return Shape(streams=streams, postgres_options=options)
 
 
 @asynccontextmanager

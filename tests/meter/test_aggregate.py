@@ -52,7 +52,7 @@ async def test_a_cancelled_step_leaves_nothing_behind(
     counting: Aggregator, conn: Connection, redis: Redis, account: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = asyncio.Event()
-    original = count.count
+    original = count.complete
 
     async def slow(*args: Any, **options: Any) -> count.Outcome:
         await original(*args, **options)
@@ -61,7 +61,7 @@ async def test_a_cancelled_step_leaves_nothing_behind(
 
     await accept(redis, account, called("a"))
     with monkeypatch.context() as paused:
-        paused.setattr(count, "count", slow)
+        paused.setattr(count, "complete", slow)
         step = asyncio.create_task(counting.step(NOW))
         await reached.wait()
         step.cancel()

@@ -157,9 +157,9 @@ async def test_a_letter_that_is_replayed_loses_to_a_repeat_that_was_received_lat
 ) -> None:
     from meter import dead_letter  # noqa: PLC0415 - beside the module of the same name in store
 
-    original = count.count
+    original = count.prepare
 
-    async def fussy(conn: Connection, batch: Any, **options: Any) -> count.Outcome:
+    async def fussy(conn: Connection, batch: Any, **options: Any) -> count.Prepared:
         if any(b'"tokens":2' in text for one in batch.blocks for text in one.block.properties):
             raise ValueError
         return await original(conn, batch, **options)
@@ -168,7 +168,7 @@ async def test_a_letter_that_is_replayed_loses_to_a_repeat_that_was_received_lat
     for number, value in enumerate([1, 2, 1]):
         await received(redis, account, ZERO, f"{1000 + number}-0", called("a", tokens=value))
     with monkeypatch.context() as broken:
-        broken.setattr(count, "count", fussy)
+        broken.setattr(count, "prepare", fussy)
         await drain(counting)
     [letter] = await conn.fetch("select id from dead_letter")
 

@@ -23,15 +23,10 @@ def events(found: Batch | None) -> int:
     return 0 if found is None else found.events
 
 
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_AHEAD_MIN", 1)
-
-
 async def test_a_batch_ends_with_the_entry_that_fills_it(redis: Redis, account: Principal) -> None:
     for number in range(5):
         await send(redis, account, f"{number}a", f"{number}b")
-    reading = Reader(redis, events_max=3)
+    reading = Reader(redis, events_max=3, ahead_min=1)
 
     first = await reading.read(NAME, "0-0")
 
@@ -46,13 +41,12 @@ async def test_a_batch_is_bounded_in_bytes_too(
     await send(redis, account, "a", "b")
     await send(redis, account, "c")
 
-    assert events(await Reader(redis, events_max=1_000).read(NAME, "0-0")) == 2
+    assert events(await Reader(redis, events_max=1_000, ahead_min=1).read(NAME, "0-0")) == 2
 
 
-@pytest.mark.usefixtures("eager")
 async def test_what_was_read_ahead_is_the_next_batch(redis: Redis, account: Principal) -> None:
     await send(redis, account, "a")
-    reading = Reader(redis, events_max=1)
+    reading = Reader(redis, events_max=1, ahead_min=1)
     first = await reading.read(NAME, "0-0")
     second = await send(redis, account, "b")
     assert first is not None
@@ -67,11 +61,10 @@ async def test_what_was_read_ahead_is_the_next_batch(redis: Redis, account: Prin
     assert events(await reading.read(NAME, ahead.end)) == 1
 
 
-@pytest.mark.usefixtures("eager")
 async def test_what_was_read_ahead_is_thrown_away_if_the_position_is_another(redis: Redis, account: Principal) -> None:
     await send(redis, account, "a")
     await send(redis, account, "b")
-    reading = Reader(redis, events_max=1)
+    reading = Reader(redis, events_max=1, ahead_min=1)
     first = await reading.read(NAME, "0-0")
     assert first is not None
 
@@ -82,11 +75,10 @@ async def test_what_was_read_ahead_is_thrown_away_if_the_position_is_another(red
     assert again.blocks == first.blocks
 
 
-@pytest.mark.usefixtures("eager")
 async def test_what_was_read_ahead_of_a_stream_that_is_no_more_is_thrown_away(redis: Redis, account: Principal) -> None:
     await send(redis, account, "a")
     await send(redis, account, "b", "c")
-    reading = Reader(redis, events_max=1)
+    reading = Reader(redis, events_max=1, ahead_min=1)
     first = await reading.read(NAME, "0-0")
     assert first is not None
     reading.look_ahead(NAME, first)
