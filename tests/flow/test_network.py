@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.fleet import Fleet, Shape, counted_exactly, counted_once, kill, some_time
+from tests.fleet import SETTINGS, Fleet, Shape, counted_exactly, counted_once, kill, some_time
 from tests.load import Load, loaded
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ IDLE_SECONDS, LONG_IDLE_SECONDS, TAKEN_OVER_SECONDS = 2, 30, 90
 # The longest time-out of all is that of a statement, 300 s; asyncpg waits as long again before it gives the line up.
 LINE_SECONDS = 2 * 300 + 120
 # Beyond the streams' limits nothing waits.
-BACKLOG_SECONDS = 400
+BACKLOG_SECONDS, ENTRIES_MAX = 400, 3_000
 
 # Somebody is in the middle of a batch, and stands still: it wants what the test holds.
 WAITING = """
@@ -35,7 +35,13 @@ select exists (select from pg_locks where relation = 'event_key'::regclass and n
 @pytest.fixture(scope="module")
 def shape(streams: int, *, is_long: bool) -> Shape:
     options = "" if is_long else f"?idle_in_transaction_session_timeout={IDLE_SECONDS}s"
-    return Shape(streams=streams, postgres_options=options)
+    # As much in all, however many there are.
+    entries = ENTRIES_MAX // streams
+    return Shape(
+        streams=streams,
+        postgres_options=options,
+        settings=SETTINGS | {"USANCE_STREAM_ENTRIES_MAX": str(entries)},
+    )
 
 
 @asynccontextmanager
