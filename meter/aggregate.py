@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
-_TRIM_EVERY = timedelta(seconds=1)
+_TRIM_EVERY = timedelta(seconds=0.5)
 
 
 class Aggregator:

@@ -50,7 +50,7 @@ _POSTGRES_SETTINGS = (
     "max_connections=200",
     "shared_buffers=256MB",
     # While one process writes the log, or makes the next piece of it, others go on until this is full.
-    "wal_buffers=64MB",
+    "wal_buffers=12MB",
     "work_mem=16MB",
     "maintenance_work_mem=128MB",
     "effective_cache_size=2GB",

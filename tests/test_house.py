@@ -23,7 +23,14 @@ HEADINGS = ("Owns", "Does not own", "Invariants", "Start reading at")
 # A file is called after its noun; these are names of no noun.
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "base", "manager", "service", "models", "misc", "core"}
 # Where an instant may be born: handlers, loops and the command line. Everybody else is told.
-CLOCKS = {"meter/ingest.py", "meter/aggregate.py", "meter/backfill.py", "meter/repeat.py", "invoicer/run.py"}
+CLOCKS = {
+    "meter/ingest.py",
+    "meter/aggregate.py",
+    "meter/backfill.py",
+    "meter/eviction.py",
+    "meter/repeat.py",
+    "invoicer/run.py",
+}
 CLOCK_CALLS = {"now", "utcnow", "today"}
 
 modules = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

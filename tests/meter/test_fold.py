@@ -86,3 +86,13 @@ def test_values_are_kept_as_they_are_or_by_their_hash() -> None:
     assert counter.member_value("ä" * 257) == counter.member_value("ä" * 257) != counter.member_value("ä" * 258)
     # Nobody can name the hash of another value.
     assert counter.member_value(counter.member_value("ä" * 257)) != counter.member_value("ä" * 257)
+
+
+@given(EVENTS, EVENTS)
+def test_what_comes_after_some_was_added_up_counts_as_well(some: list[Event], others: list[Event]) -> None:
+    deltas = Deltas()
+    for events in (some, others):
+        fold.fold(deltas, RULES, account=1, events=fold.occurrences(events))
+        deltas.cells()
+
+    assert deltas.cells() == folded(some + others).cells()

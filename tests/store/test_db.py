@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, nullcontext
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -194,3 +195,43 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         writer.write(piece)
         await writer.drain()
     writer.close()
+
+
+INSERT = "insert into stream_position (stream) values ('{x}')"
+HOW_MANY = "select count(*) from stream_position"
+
+
+async def test_what_is_begun_is_rolled_back_unless_it_is_kept(pool: db.Pool, conn: db.Connection) -> None:
+    for is_kept in (False, True):
+        async with db.begin(pool) as transaction:
+            await transaction.conn.execute(INSERT)
+            if is_kept:
+                transaction.keep()
+
+        assert await conn.fetchval(HOW_MANY) == is_kept
+
+
+async def test_what_goes_wrong_after_it_is_kept_rolls_it_back(pool: db.Pool, conn: db.Connection) -> None:
+    async with AsyncExitStack() as scope:
+        scope.enter_context(pytest.raises(ZeroDivisionError))
+        transaction = await scope.enter_async_context(db.begin(pool))
+        await transaction.conn.execute(INSERT)
+        transaction.keep()
+        raise ZeroDivisionError
+
+    assert await conn.fetchval(HOW_MANY) == 0
+
+
+async def test_a_lost_connection_has_rolled_back_what_nobody_kept(pool: db.Pool, conn: db.Connection) -> None:
+    for is_kept in (False, True):
+        with pytest.raises(asyncpg.InterfaceError) if is_kept else nullcontext():
+            async with db.begin(pool) as transaction:
+                await transaction.conn.execute(INSERT)
+                pid = await transaction.conn.fetchval("select pg_backend_pid()")
+                await conn.fetch("select pg_terminate_backend($1, 10000)", pid)
+                await asyncio.sleep(0.1)
+                if is_kept:
+                    transaction.keep()
+
+        assert await conn.fetchval(HOW_MANY) == 0
+    assert await pool.fetchval("select 1") == 1
