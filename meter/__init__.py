@@ -21,7 +21,8 @@ Invariants
     of all live events. Nothing is trimmed ahead of what is counted. Numbers are exact; no arithmetic rounds.
 
 Start reading at
-    count.py (the order of one transaction), then aggregate.py (the loop around it) and event.py (what is accepted).
+    count.py (the order of one transaction), then aggregate.py (the loop around it), ahead.py (the next transaction
+    beside it) and event.py (what is accepted).
     ingest.py and stream.py are the way in, shortcut.py a shorter one, dialect.py says in which shapes; version.py and
     correct.py are what happens to an id that comes again. load.py, backfill.py and revert.py are the other way in, and
     the way back out. history.py is how a young metric catches up, live.py how those who wait for usage learn of it.

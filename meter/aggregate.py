@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 _NAMES_MAX = 2_000_000
 # How often a quiet stream is asked whether it is still the one that was counted.
 _QUIET_LOOKS = 64
+# At full load tens of megabytes come in a second.
 _TRIM_EVERY = timedelta(seconds=0.5)
 
 
@@ -104,18 +105,25 @@ class Aggregator:
 
     async def _step(self, name: str, now: datetime) -> int:
         try:
-            if not await self._has_news(name, now):
-                return 0
-            return await self._count(name, now)
-        except BaseException as exc:
+            return await self._count_news(name, now)
+        except BaseException:
             # What was begun follows something that is not counted, and holds ids that the next attempt wants.
             await self._ahead.discard(name)
+            raise
+
+    async def _count_news(self, name: str, now: datetime) -> int:
+        if not await self._has_news(name, now):
+            return 0
+        try:
+            return await self._count(name, now)
+        except Exception as exc:
             if not dead_letter.is_poison(exc):
                 raise
             poison = process.describe(exc)
         log.error(
             "a batch cannot be counted as a whole, its events are tried", action="isolate", stream=name, error=poison
         )
+        await self._ahead.discard(name)
         return await self._count(name, now, is_isolating=True)
 
     async def _count(self, name: str, now: datetime, *, is_isolating: bool = False) -> int:
@@ -135,6 +143,7 @@ class Aggregator:
             if letters:
                 await dead_letter.keep(conn, letters, stream=name, letters_max=self._letters_max, now=now)
             await stream_position.move(conn, name, position=found.end, now=now)
+            self._ahead.lapse(name)
             begun.transaction.keep()
         self._remember(name, found, outcomes=outcomes, letters=letters)
         telemetry.BATCH_SECONDS.observe(asyncio.get_running_loop().time() - begun.started)
@@ -153,13 +162,13 @@ class Aggregator:
                 await stream_position.ensure(conn, [name])
                 begun.transaction.keep()
             return None
-        is_same = self._is_same(lease)
+        is_other = self._forget_if_other(lease)
         self._is_sharded = lease.is_one_of_many or len(self._streams) > 1
         found = await self._reader.read(name, lease.position, unreadable=unreadable)
         if found is None:
             # Somebody else has counted it.
             self._positions[name] = lease.position
-        is_fit = prepared is None or (found is prepared.batch and is_same and not self._is_sharded)
+        is_fit = prepared is None or (found is prepared.batch and not is_other and not self._is_sharded)
         # It may be prepared for another position, or for another world.
         return found if is_fit else None
 
@@ -179,14 +188,19 @@ class Aggregator:
         letters += isolated.letters
         return isolated.outcomes
 
-    def _is_same(self, lease: Lease) -> bool:
-        """Whether it is the database of before. Numbers of aliases that another one gave are worse than none."""
-        if lease.incarnation == self._incarnation:
-            return True
-        self._numbers.clear()
-        self._names = 0
-        self._incarnation = lease.incarnation
-        return False
+    def _forget_if_other(self, lease: Lease) -> bool:
+        """Whether it is another database. Numbers of aliases that were learnt from one that is no more are worse than
+        none.
+        """
+        is_other = lease.incarnation != self._incarnation
+        if is_other:
+            self._forget_names()
+            self._incarnation = lease.incarnation
+        return is_other
+
+    def _forget_names(self) -> None:
+        # Not cleared: a batch that is being prepared goes on with what it has.
+        self._numbers, self._names = defaultdict(dict), 0
 
     async def _has_news(self, name: str, now: datetime) -> bool:
         """Whether there may be something to count: a look that costs Postgres nothing, or next to nothing."""
@@ -231,10 +245,9 @@ class Aggregator:
         )
 
     def _learn(self, outcome: Outcome) -> None:
+        if self._names + len(outcome.aliases) > _NAMES_MAX:
+            self._forget_names()
         self._names += len(outcome.aliases)
-        if self._names > _NAMES_MAX:
-            self._numbers.clear()
-            self._names = len(outcome.aliases)
         for (account, alias), number in outcome.aliases.items():
             self._numbers[account][alias] = number
 

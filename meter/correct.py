@@ -1,7 +1,7 @@
 """The same id again: a duplicate when the content is the same, a correction when it is not, or a cancellation.
 
     claim(conn, batch, ...) -> Claimed           claims those of the batch's ids that nobody has seen lately
-    settle(conn, batch, claimed) -> Settled      claims the others, and says what becomes of every repeat
+    settle(conn, claimed, ...) -> Settled        claims the others, and says what becomes of every repeat
 
 What stands of an id follows from everything that was received of it, in the order of receipt (version.py); so it does
 not matter how versions fall into batches, nor which stream is read first. Most ids come once: they are claimed, and
@@ -77,8 +77,9 @@ class _Id(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A batch of which some ids are claimed, by number of identity: what each shall stand for, and which of them are
-    claimed and were new. `ids`: those that stand in the batch more than once, or are cancelled there.
+    """A batch of which some ids are claimed. By number of identity: `claims` say what each key shall stand for,
+    `is_new` which of them are claimed and were new, `ids` what is known of those that stand in the batch more than
+    once or are cancelled there.
     """
 
     batch: Batch
@@ -100,7 +101,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 async def claim(conn: Connection, batch: Batch, *, first_no: int, recent: Recent | None = None) -> Claimed:
     """Claim the ids that will be new as far as `recent` knows, if all of these are; without it none.
 
-    Nobody else may claim ids of this stream now: others would claim them in another order.
+    With other streams it has to be none: two who claim the same ids must do so in one order, which is that of the keys.
     """
     ids = {number: _fresh(batch, number, places, first_no=first_no) for number, places in _repeated(batch).items()}
     claims = _claims(batch, ids, first_no=first_no)
@@ -114,7 +115,6 @@ async def settle(conn: Connection, claimed: Claimed, *, is_sharded: bool) -> Set
     `is_sharded`: other streams exist, so something that was received earlier may still arrive.
     """
     batch, first_no, ids = claimed.batch, claimed.first_no, dict(claimed.ids)
-    # Two who claim the same ids must do so in one order, which is that of the keys.
     known = await _claim(conn, claimed.claims, ~claimed.is_new, is_contended=is_sharded)
     is_open = is_sharded or (bool(ids or known) and await event_version.is_open(conn, before=batch.last))
     ids = {number: msgspec.structs.replace(one, is_open=is_open) for number, one in ids.items()}

@@ -16,9 +16,10 @@ The order of the steps and why:
    what was replaced. 8. Say where the events of which hours stand. 9. Merge into the counters.
 
 Locks are taken in one order (position, aliases, ids, hours, counters), each sorted: aggregators wait for each other,
-never deadlock. Where there is one stream nobody else claims ids, so they may be claimed in two runs (correct.py), and
-what is prepared may come before the position: a batch and the next one never prepare the same ids, and the next one
-waits for aliases that are new in this one, but not the other way round.
+never deadlock. Where there is one stream one aggregator claims ids at a time, so they may be claimed in two runs
+(correct.py), and what is prepared may come before the position (ahead.py): a batch and the next one never prepare the
+same ids, and the next one waits for aliases that are new in this one, but not the other way round. Only the replay of a
+dead letter may meet what is prepared; if the two ever wait for each other Postgres ends one, and it is done again.
 """
 
 import asyncio
@@ -83,7 +84,7 @@ async def count(conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded:
 async def prepare(conn: Connection, batch: Batch, *, numbers: Numbers, recent: Recent | None = None) -> Prepared:
     """Count what is new, as far as `recent` knows; without it nothing is.
 
-    Everything becomes true with the caller's commit, or nothing. There has to be a `complete` before it.
+    Everything becomes true with the caller's commit, or nothing. Before the commit there has to be a `complete`.
     """
     if batch.events > event.NUMBERS_PER_BLOCK:
         raise AssertionError(f"{batch.events} events in one batch")

@@ -49,7 +49,7 @@ DEAD_LETTERS = Counter(
 )
 BATCH_SECONDS = Histogram(
     "usance_batch_seconds",
-    "One aggregator transaction, reading to commit. Near 1 s all the time: the aggregator is at its limit.",
+    "One aggregator transaction, from its begin to its commit. Near 1 s all the time: the aggregator is at its limit.",
     buckets=_FAST,
 )
 STREAM_DEPTH = Gauge(

@@ -104,6 +104,15 @@ class Transaction:
         self.conn = conn
         self.is_kept = False
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is gone, and all of it rolled back."""
+        try:
+            return self.conn.is_closed()
+        except asyncpg.InterfaceError:
+            # The pool has taken it back already.
+            return True
+
     def keep(self) -> None:
         """Let the end of the scope commit; an error there says that nothing became true, or that nobody knows."""
         self.is_kept = True

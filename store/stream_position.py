@@ -18,14 +18,25 @@ INDEXES_PER_STREAM = 1 << 20
 # A stream that nobody has counted yet starts before its first entry.
 _ENSURE = "insert into stream_position (stream) select unnest($1::text[]) on conflict (stream) do nothing"
 
-# The lease: a locked row is somebody else's and is skipped, by the primary key. With it, which server and database
-# this is: after a crash, a failover or a restore the numbers that were learnt before may mean nothing.
+# Shared: a batch that is begun and the one before it are one aggregator's.
+_BEGIN_AHEAD = "select pg_advisory_xact_lock_shared(hashtext('usance.ahead'), hashtext($1))"
+
+# The lease: a locked row is somebody else's and is skipped, by the primary key; so is one behind which somebody else
+# has begun. With it, which server and database this is: after a crash, a failover or a restore the numbers that were
+# learnt before may mean nothing.
 _LOCK = """
 select position,
     format('%s %s', pg_postmaster_start_time(), (select oid from pg_database where datname = current_database()))
         as incarnation,
     (select count(*) from stream_position) > 1 as is_one_of_many
-from stream_position where stream = $1 for update skip locked
+from stream_position
+where stream = $1 and not exists (
+    select from pg_locks
+    where locktype = 'advisory' and objsubid = 2 and granted and pid <> pg_backend_pid()
+        and database = (select oid from pg_database where datname = current_database())
+        and classid = hashtext('usance.ahead')::oid and objid = hashtext($1)::oid
+)
+for update skip locked
 """
 
 # The lease, whoever has it now.
@@ -72,8 +83,13 @@ async def ensure(conn: Connection, streams: Sequence[str]) -> None:
     await conn.execute(_ENSURE, streams)
 
 
+async def begin_ahead(conn: Connection, stream: str) -> None:
+    """Say that what follows is begun in the caller's transaction, by whoever has the lease."""
+    await conn.execute(_BEGIN_AHEAD, stream)
+
+
 async def lock(conn: Connection, stream: str) -> Lease | None:
-    """Take the lease until the transaction ends. None: somebody else has it."""
+    """Take the lease until the transaction ends. None: somebody else has it, or has begun with what follows."""
     row = await conn.fetchrow(_LOCK, stream)
     return Lease(row["position"], row["incarnation"], row["is_one_of_many"]) if row else None
 

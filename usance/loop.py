@@ -59,23 +59,24 @@ async def aggregate(settings: Settings, stop: asyncio.Event) -> None:
         history = History(servers.pool)
         repeats = Repeats(servers.pool, servers.redis, streams=settings.streams)
         evictions = Evictions(servers.pool)
-        async with aclosing(aggregator), asyncio.TaskGroup() as loops:
+        async with asyncio.TaskGroup() as loops:
             # Others evict an aggregator that hangs; where there is one, it has to be started again.
             loops.create_task(process.watch(stop), name="watch")
-            for name, step, idle_seconds, full in (
-                (
-                    "aggregate",
-                    aggregator.step,
-                    _aggregate_idle_seconds,
-                    min(_AGGREGATE_FULL, settings.batch_events_max),
-                ),
-                ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS, 1),
-                ("history", history.step, _HISTORY_IDLE_SECONDS, 1),
-                ("repeat", repeats.step, _REPEAT_IDLE_SECONDS, 1),
-                ("evict", evictions.step, _EVICT_IDLE_SECONDS, 1),
+            full = min(_AGGREGATE_FULL, settings.batch_events_max)
+            loops.create_task(_count(aggregator, stop, full=full), name="aggregate")
+            for name, step, idle_seconds in (
+                ("backfill", backfiller.step, _BACKFILL_IDLE_SECONDS),
+                ("history", history.step, _HISTORY_IDLE_SECONDS),
+                ("repeat", repeats.step, _REPEAT_IDLE_SECONDS),
+                ("evict", evictions.step, _EVICT_IDLE_SECONDS),
             ):
-                served = process.serve(step, stop, name=name, idle_seconds=idle_seconds, full=full)
-                loops.create_task(served, name=name)
+                loops.create_task(process.serve(step, stop, name=name, idle_seconds=idle_seconds), name=name)
+
+
+async def _count(aggregator: Aggregator, stop: asyncio.Event, *, full: int) -> None:
+    # It lets go of what it has begun as soon as it stops: the other loops may wait for that.
+    async with aclosing(aggregator):
+        await process.serve(aggregator.step, stop, name="aggregate", idle_seconds=_aggregate_idle_seconds, full=full)
 
 
 def _aggregate_idle_seconds(counted: int) -> float:

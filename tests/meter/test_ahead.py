@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -14,7 +15,7 @@ from redis.asyncio import Redis
 
 from meter import dead_letter
 from meter.aggregate import Aggregator
-from store import stream_position
+from store import db, stream_position
 from store.account import Principal
 from store.db import Connection, Pool
 from tests.usage import (
@@ -94,20 +95,56 @@ async def test_what_is_begun_and_not_taken_leaves_nothing_behind(
     assert await drain(aggregator(pool, redis)) == 2
 
 
-async def test_a_connection_that_is_lost_with_what_is_begun_costs_one_attempt(
+async def test_a_connection_that_is_lost_with_what_is_begun_is_replaced(
     eager: Aggregator, conn: Connection, redis: Redis, account: Principal
 ) -> None:
+    """As Postgres does with what is begun if the batch before it takes half a minute."""
     calls = await make_metric(conn, account)
     await send(redis, account, 1, 2, 3)
     await eager.step(NOW)
-    await conn.fetch("select pg_terminate_backend($1)", await begun(conn))
-
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-        await eager.step(NOW)
+    await conn.fetch("select pg_terminate_backend($1, 10000)", await begun(conn))
+    await asyncio.sleep(0.1)
 
     assert await drain(eager) == 4
     assert await measured(conn, account, calls) == used("6", 6)
     assert await differences(conn) == []
+
+
+async def test_where_there_is_no_second_connection_one_transaction_follows_the_other(
+    database_url: str, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    calls = await make_metric(conn, account)
+    await send(redis, account, *range(5))
+    role = f"lonely_{await conn.fetchval('select pg_backend_pid()')}"
+    await conn.execute(f"create role {role} login connection limit 1 in role usance")
+    url = urlsplit(database_url)
+
+    try:
+        async with (
+            await db.connect_pool(url._replace(netloc=f"{role}@{url.netloc.rpartition('@')[2]}").geturl()) as lonely,
+            contextlib.aclosing(aggregator(lonely, redis, batch_events_max=2, ahead_events_min=1)) as counting,
+        ):
+            assert await drain(counting) == 10
+    finally:
+        await conn.execute(f"reassign owned by {role} to usance; drop role {role}")
+
+    assert await measured(conn, account, calls) == used("10", 10)
+
+
+async def test_a_step_that_is_cancelled_as_it_takes_what_is_begun_lets_go_of_it(
+    eager: Aggregator, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    await send(redis, account, 1, 2, 3)
+    await eager.step(NOW)
+    step = asyncio.create_task(eager.step(NOW))
+    [task] = eager._ahead._begun.values()
+    task.add_done_callback(lambda _: step.cancel())
+
+    with pytest.raises(asyncio.CancelledError):
+        await step
+
+    assert await conn.fetchval(BEGUN) is None
+    assert await drain(eager) == 4
 
 
 async def test_what_is_begun_ends_with_the_batch_before_it(
@@ -150,43 +187,59 @@ async def test_a_connection_that_was_lost_before_it_is_discarded_is_no_error(
     assert await drain(eager) == 2
 
 
-async def test_whoever_has_the_stream_meanwhile_does_not_wait_for_what_is_begun(
+async def test_whoever_gets_the_stream_between_does_not_wait_for_what_is_begun(
     eager: Aggregator, pool: Pool, conn: Connection, redis: Redis, account: Principal
 ) -> None:
+    """As the replay of a dead letter, which waits for the lease."""
     calls = await make_metric(conn, account)
-    await send(redis, account, 1, 2, 3)
+    await send(redis, account, *range(6))
     await eager.step(NOW)
     await begun(conn)
 
-    async with pool.acquire() as other, other.transaction():
-        assert await stream_position.lock(other, NAME) is not None
+    async with pool.acquire() as other, other.transaction(), asyncio.timeout(20):
+        waiting = asyncio.create_task(stream_position.wait(other, NAME))
+        while not waiting.done():
+            await eager.step(NOW)
+            await asyncio.sleep(0.01)
         assert await eager.step(NOW) == 0
-        # It held ids that the other one wants.
+        # What was begun held ids that the other one wants.
         left = {row["pid"] for row in await conn.fetch(BEGUN)}
         assert left == {await other.fetchval("select pg_backend_pid()")}
 
-    assert await drain(aggregator(pool, redis)) == 4
-    assert await drain(eager) == 0
-    assert await measured(conn, account, calls) == used("6", 6)
+    assert await drain(eager) > 0
+    assert await measured(conn, account, calls) == used("12", 12)
+    assert await differences(conn) == []
 
 
-async def test_what_somebody_else_has_counted_meanwhile_is_not_counted_again(
+async def test_who_has_begun_nothing_passes_a_stream_by_behind_which_somebody_has(
     eager: Aggregator, pool: Pool, conn: Connection, redis: Redis, account: Principal
 ) -> None:
-    """Of two that have begun with the same batch the second waits for the ids of the first."""
-    calls = await make_metric(conn, account)
-    await send(redis, account, 1, 2, 3, 4)
+    """It would wait for the ids of what is begun."""
+    await send(redis, account, 1, 2, 3)
     await eager.step(NOW)
     await begun(conn)
+    other = aggregator(pool, redis)
 
-    async with asyncio.timeout(20):
-        other = asyncio.create_task(drain(aggregator(pool, redis)))
-        while not other.done():
-            await eager.step(NOW)
-            await asyncio.sleep(0.01)
-        await drain(eager)
+    assert await other.step(NOW) == 0
+    await eager.aclose()
 
-    assert await measured(conn, account, calls) == used("8", 8)
+    assert await other.step(NOW) == 4
+
+
+async def test_aggregators_at_once_count_each_event_once(
+    eager: Aggregator, pool: Pool, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    calls = await make_metric(conn, account)
+    await send(redis, account, *range(30))
+
+    async with (
+        asyncio.timeout(30),
+        contextlib.aclosing(aggregator(pool, redis, batch_events_max=2, ahead_events_min=1)) as other,
+    ):
+        while (await measured(conn, account, calls)).event_count < 60:
+            await asyncio.gather(eager.step(NOW), other.step(NOW))
+
+    assert await measured(conn, account, calls) == used("60", 60)
     assert await differences(conn) == []
 
 
@@ -217,6 +270,21 @@ async def test_the_first_step_of_a_day_waits_for_nothing_that_is_begun(
 
     async with asyncio.timeout(10):
         assert await eager.step(NOW + timedelta(days=100)) == 2
+
+
+async def test_one_connection_is_enough(database_url: str, conn: Connection, redis: Redis, account: Principal) -> None:
+    """Then one transaction follows the other."""
+    calls = await make_metric(conn, account)
+    await send(redis, account, *range(5))
+
+    async with (
+        await db.connect_pool(database_url, max_size=1) as single,
+        contextlib.aclosing(aggregator(single, redis, batch_events_max=2, ahead_events_min=1)) as counting,
+        asyncio.timeout(20),
+    ):
+        assert await drain(counting) == 10
+
+    assert await measured(conn, account, calls) == used("10", 10)
 
 
 async def test_a_metric_is_born_behind_what_is_begun(

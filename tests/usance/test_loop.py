@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from meter import stream
 from runtime import embedded
 from runtime.errors import SettingsError
 from runtime.settings import Settings
+from store import counting
+from store.account import Principal
+from store.db import Connection
+from tests.usage import accept, called
 from usance import loop
 
 # Many databases or processes: left out of the inner loop.
@@ -52,6 +57,34 @@ async def test_a_redis_that_is_away_is_complained_of_and_waited_for(
 
     assert "is unknown" in capsys.readouterr().out
     await redis.aclose()
+
+
+async def test_what_is_begun_keeps_nobody_waiting_when_the_aggregator_stops(
+    database_url: str, redis_url: str, conn: Connection, redis: Redis, account: Principal
+) -> None:
+    """Some of the loops that end with it wait for everybody who counts."""
+    for number in range(200):
+        await accept(redis, account, called(f"a{number}"), called(f"b{number}"))
+    stop = asyncio.Event()
+    settings = Settings(
+        database_url=database_url, redis_url=redis_url, redis_check="warn", batch_events_max=2, ahead_events_min=1
+    )
+    aggregating = asyncio.create_task(loop.aggregate(settings, stop))
+    async with asyncio.timeout(20):
+        while not await conn.fetchval("select count(*) from usage_event"):  # noqa: ASYNC110 another session
+            await asyncio.sleep(0.01)
+
+    stopping = asyncio.create_task(_wait_for_all_who_count(conn))
+    stop.set()
+
+    async with asyncio.timeout(10):
+        await stopping
+        await aggregating
+
+
+async def _wait_for_all_who_count(conn: Connection) -> None:
+    async with conn.transaction():
+        await counting.stop(conn)
 
 
 HANGING = """
