@@ -20,12 +20,16 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import msgspec
+import structlog
 
 from meter.batch import Batch
 from meter.count import Prepared
 from meter.reader import Reader
+from runtime import process
 from store import db, stream_position
 from store.db import Connection, Pool, Transaction
+
+log = structlog.get_logger(__name__)
 
 Prepare: TypeAlias = Callable[[Connection, Batch], Awaitable[Prepared]]
 
@@ -47,7 +51,7 @@ class Ahead:
         self._reader = reader
         self._prepare = prepare
         self._begun: dict[str, asyncio.Task[Begun | None]] = {}
-        # Streams whose lease is somebody's who is not about to commit.
+        # Streams whose lease is ours, and will be for a while.
         self._held: set[str] = set()
 
     def begin(self, name: str, found: Batch) -> None:
@@ -57,7 +61,7 @@ class Ahead:
             self._begun[name] = asyncio.create_task(self._begin_ahead(name), name=f"begin ahead {name}")
 
     def lapse(self, name: str) -> None:
-        """The batch before is about to commit: what has not said yet that it is begun is too late to."""
+        """The batch before is about to commit: whatever has not said that it is begun comes too late."""
         self._held.discard(name)
 
     async def take(self, name: str) -> Begun:
@@ -88,11 +92,11 @@ class Ahead:
             return Begun(scope.pop_all(), transaction, asyncio.get_running_loop().time())
 
     async def _begin_ahead(self, name: str) -> Begun | None:
-        """None: there is not enough, or it does not succeed. Then it is tried again, and fails again if it must."""
+        """None: there is not enough, or it does not succeed."""
         found = await self._reader.peek(name)
         if found is None:
             return None
-        with contextlib.suppress(Exception):
+        try:
             begun = await self._begin()
             async with begun.scope as scope:
                 conn = begun.transaction.conn
@@ -100,4 +104,6 @@ class Ahead:
                 if name in self._held or await stream_position.lock(conn, name):
                     prepared = await self._prepare(conn, found)
                     return msgspec.structs.replace(begun, scope=scope.pop_all(), prepared=prepared)
+        except Exception as exc:  # noqa: BLE001 it is tried again as the next batch, and fails again if it must
+            log.debug("nothing is begun ahead", action="begin", stream=name, error=process.describe(exc))
         return None
