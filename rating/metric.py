@@ -152,7 +152,7 @@ def counted(metric: Metric, properties: Properties) -> Counted | None:
 def counted_all(metric: Metric) -> Callable[[Columns, int], list[Counted | None]]:
     """What each of so many events adds, column by column, for whoever has many times many."""
     take, name, conditions = _value(metric.aggregation), metric.aggregation_property, _conditions(metric)
-    is_number = metric.aggregation is not Aggregation.UNIQUE
+    is_number = metric.aggregation not in {Aggregation.COUNT, Aggregation.UNIQUE}
 
     def each(columns: Columns, events: int) -> list[Counted | None]:
         found: list[Any] = [1] * events if name is None else list(columns[name])

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rating import metric
@@ -182,6 +182,7 @@ def columns(many: list[dict[str, object]], names: frozenset[str]) -> metric.Colu
 
 
 @given(METRICS, PROPERTIES)
+@example(counting(of="a"), [{"a": 0}])
 def test_many_events_count_as_one_by_one(of: Metric, many: list[dict[str, object]]) -> None:
     found = metric.counted_all(of)(columns(many, of.names), len(many))
     expected = [metric.counted(of, one) for one in many]
