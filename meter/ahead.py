@@ -70,9 +70,9 @@ class Ahead:
             begun = await task
             # Not before: whoever is cancelled here discards it.
             self._begun.pop(name, None)
-            if begun is not None and not begun.transaction.is_lost:
-                return begun
             if begun is not None:
+                if not begun.transaction.is_lost:
+                    return begun
                 await begun.scope.aclose()
         return await self._begin()
 

@@ -65,15 +65,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """A batch of which those events are stored and folded that are new and alone (`is_done`, by place)."""
+    """A batch of which those events are stored and folded that are new and alone (`claimed.is_single`)."""
 
-    batch: Batch
     known: Mapping[int, Counting]
     aliases: Mapping[tuple[int, str], int]
     received: Received
     claimed: Claimed
-    is_done: NDArray[np.bool_]
     deltas: Deltas
+
+    @property
+    def batch(self) -> Batch:
+        """All of it."""
+        return self.claimed.batch
 
 
 async def count(conn: Connection, batch: Batch, *, numbers: Numbers, is_sharded: bool) -> Outcome:
@@ -93,18 +96,10 @@ async def prepare(conn: Connection, batch: Batch, *, numbers: Numbers, recent: R
     first_no = await event.take_numbers(conn)
     claimed = await correct.claim(conn, batch, first_no=first_no, recent=recent)
     received = _received(batch, first_no, numbers=numbers, aliases=aliases)
-    is_done, deltas = claimed.is_single, Deltas()
-    if is_done.any():
-        await _store(conn, received, deltas, known, stored=is_done, lives=is_done)
-    return Prepared(
-        batch=batch,
-        known=known,
-        aliases=aliases,
-        received=received,
-        claimed=claimed,
-        is_done=is_done,
-        deltas=deltas,
-    )
+    deltas = Deltas()
+    if (is_single := claimed.is_single).any():
+        await _store(conn, received, deltas, known, stored=is_single, lives=is_single, states={})
+    return Prepared(known=known, aliases=aliases, received=received, claimed=claimed, deltas=deltas)
 
 
 async def complete(
@@ -117,7 +112,7 @@ async def complete(
     known, deltas, first_no = prepared.known, prepared.deltas, prepared.received.first_no
     settled = await correct.settle(conn, prepared.claimed, is_sharded=is_sharded)
     received = _retimed(prepared.received, settled.retimed)
-    stored = ~prepared.is_done
+    stored = ~prepared.claimed.is_single
     stored[_places(received, settled.unstored)] = False
     if stored.any():
         lives = stored.copy()
@@ -192,7 +187,7 @@ async def _store(
     *,
     stored: NDArray[np.bool_],
     lives: NDArray[np.bool_],
-    states: Mapping[int, str] = event.NO_STATES,
+    states: Mapping[int, str],
 ) -> None:
     """Store some events, by place, and fold those that live while Postgres does it."""
     saving = asyncio.create_task(event.save(conn, received, np.flatnonzero(stored), states=states))

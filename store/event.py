@@ -33,7 +33,6 @@ _MICROSECOND = timedelta(microseconds=1)
 
 # What becomes of a row: it counts; other content took its place; it was cancelled.
 LIVE, SUPERSEDED, CANCELLED = "live", "superseded", "cancelled"
-NO_STATES: Mapping[int, str] = {}
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -145,9 +144,7 @@ async def take_numbers(conn: Connection) -> int:
     return first
 
 
-async def save(
-    conn: Connection, received: Received, places: NDArray[np.int64], *, states: Mapping[int, str] = NO_STATES
-) -> None:
+async def save(conn: Connection, received: Received, places: NDArray[np.int64], *, states: Mapping[int, str]) -> None:
     """Store the events at these places, in order; `states`, by event number, are of rows that do not live."""
     pieces = _pieces(received, places, states)
     await conn.copy_to_table("usage_event", source=pieces, columns=_COLUMNS, format="binary")

@@ -32,9 +32,11 @@ from tests.usage import (
 )
 
 NAME = "events:{0}"
-BEGUN = """
-select pid from pg_stat_activity
-where datname = current_database() and state = 'idle in transaction' and xact_start is not null
+BEGUN = "select pid from pg_stat_activity where datname = current_database() and state = 'idle in transaction'"
+# It has stored rows, and waits.
+PREPARED = f"""
+select pid from ({BEGUN}) as begun join pg_locks using (pid)
+where relation = 'usage_event'::regclass and mode = 'RowExclusiveLock'
 """
 
 WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event = 'relation'"
@@ -50,10 +52,8 @@ async def eager(pool: Pool, redis: Redis) -> AsyncIterator[Aggregator]:
 async def begun(conn: Connection) -> int:
     """Wait until a batch is begun and prepared; answers which process of Postgres has it."""
     async with asyncio.timeout(10):
-        while not (pid := await conn.fetchval(BEGUN)):  # noqa: ASYNC110 another session
+        while not (pid := await conn.fetchval(PREPARED)):  # noqa: ASYNC110 another session
             await asyncio.sleep(0.01)
-    # Its last statement may be one of several.
-    await asyncio.sleep(0.1)
     return int(pid)
 
 
