@@ -246,18 +246,39 @@ async def test_aggregators_at_once_count_each_event_once(
 async def test_another_stream_of_the_same_name_is_counted_from_its_beginning(
     eager: Aggregator, conn: Connection, redis: Redis, account: Principal
 ) -> None:
-    calls = await make_metric(conn, account)
+    tokens = await make_metric(conn, account, definition("SUM", "tokens"))
     await send(redis, account, 1, 2)
     await eager.step(NOW)
     await begun(conn)
 
+    # What was begun is lost with it.
     await redis.flushall()
-    await send(redis, account, 3, 4)
+    await send(redis, account, 3, 4, tokens=5)
     for _ in range(4):
         await eager.step(NOW)
 
-    assert await measured(conn, account, calls) == used("6", 6)
+    assert await measured(conn, account, tokens) == used("22", 6)
     assert await differences(conn) == []
+
+
+@pytest.mark.parametrize("is_free", [True, False])
+async def test_what_comes_too_late_to_say_so_is_prepared_if_the_stream_is_free(
+    eager: Aggregator, pool: Pool, redis: Redis, account: Principal, *, is_free: bool
+) -> None:
+    await eager.step(NOW)
+    await send(redis, account, 1, 2)
+    found = await eager._reader.read(NAME, stream_position.START)
+    assert found is not None
+
+    async with pool.acquire() as other, other.transaction():
+        if not is_free:
+            await stream_position.lock(other, NAME)
+        eager._ahead.begin(NAME, found)
+        eager._ahead.lapse(NAME)
+        begun = await eager._ahead.take(NAME)
+
+    async with begun.scope:
+        assert (begun.prepared is not None) == is_free
 
 
 async def test_the_first_step_of_a_day_waits_for_nothing_that_is_begun(
